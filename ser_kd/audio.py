@@ -1,0 +1,187 @@
+"""Decode, resample, and cut into windows: the only definition of each."""
+
+import warnings
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from ser_kd.errors import UserError
+
+Waveform = npt.NDArray[np.float32]
+
+_BLOCK_FRAMES = 1 << 18
+# -80 dB below full scale: three steps of 16-bit audio, the residue of a codec, but no recording.
+_SILENCE_PEAK = 1e-4
+_GIT_LFS_POINTER = b"version https://git-lfs"
+
+
+class AudioError(UserError):
+    """A file that cannot be used; the message is one line and begins with its path."""
+
+
+def decode(
+    path: Path | str,
+    sample_rate_hz: int,
+    decoder: Literal["soundfile", "tensorflow_io"] = "soundfile",
+) -> Waveform:
+    """Reads an audio file as mono at ``sample_rate_hz``.
+
+    Args:
+        path: WAV, FLAC, Ogg or MP3, any rate, any number of channels (their mean is taken).
+        sample_rate_hz: Of the result. Resampling is soxr's HQ.
+        decoder: ``soundfile``; ``tensorflow_io`` is for the classic environment only.
+
+    Returns:
+        float32 [samples], full scale is -1 to 1.
+
+    Raises:
+        AudioError: missing, empty, corrupt, without samples, or with samples that are not finite.
+        UserError: the decoder is unknown or not installed.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise AudioError(f"{path}: no such file")
+    try:
+        if path.stat().st_size == 0:
+            raise AudioError(f"{path}: the file is empty")
+        with path.open("rb") as stream:
+            if stream.read(len(_GIT_LFS_POINTER)) == _GIT_LFS_POINTER:
+                raise AudioError(f"{path}: a Git LFS pointer, not audio; run 'git lfs pull'")
+    except OSError as error:
+        raise AudioError(f"{path}: cannot be read ({error.strerror})") from None
+    if decoder == "soundfile":
+        waveform, rate_hz = _decode_soundfile(path)
+    elif decoder == "tensorflow_io":
+        waveform, rate_hz = _decode_tensorflow_io(path)
+    else:
+        raise UserError(f"unknown decoder {decoder!r}: use 'soundfile' or 'tensorflow_io'")
+    if not waveform.size:
+        raise AudioError(f"{path}: holds no samples")
+    if not np.isfinite(waveform).all():
+        raise AudioError(f"{path}: holds samples that are not finite numbers")
+    if rate_hz != sample_rate_hz:
+        import soxr
+
+        waveform = soxr.resample(waveform, rate_hz, sample_rate_hz, quality="HQ")
+        if not waveform.size:
+            raise AudioError(f"{path}: too short to resample from {rate_hz} to {sample_rate_hz} Hz")
+    return np.ascontiguousarray(waveform, dtype=np.float32)
+
+
+def is_silent(waveform: Waveform) -> bool:
+    """True if no sample is further than 1e-4 (-80 dB of full scale) from the mean.
+
+    Args:
+        waveform: float32 [samples]; an empty one is silent.
+    """
+    if not waveform.size:
+        return True
+    return bool(np.max(np.abs(waveform - np.mean(waveform, dtype=np.float64))) < _SILENCE_PEAK)
+
+
+def window_starts(
+    samples: int, window_samples: int, hop_samples: int, grid_samples: int = 1
+) -> npt.NDArray[np.int64]:
+    """Where the windows of a clip start.
+
+    A clip no longer than a window has one, at 0. A longer one has a window every ``hop_samples``
+    and a last one that ends with the clip. Every start is a multiple of ``grid_samples`` (the hop
+    of the log-mel frames, so that a window's frames are frames of the whole clip): starts are
+    moved down to the grid, the last one up, so that it reaches the clip's end (up to
+    ``grid_samples - 1`` zeros then follow).
+
+    Args:
+        samples: Length of the clip, 0 or more.
+        window_samples: Length of a window.
+        hop_samples: Distance of the windows, at most ``window_samples``.
+        grid_samples: At most ``hop_samples``.
+
+    Returns:
+        int64 [windows], ascending, without repeats.
+
+    Raises:
+        ValueError: a length is out of range.
+    """
+    if not 1 <= grid_samples <= hop_samples <= window_samples or samples < 0:
+        raise ValueError(
+            f"samples = {samples}, window_samples = {window_samples}, hop_samples = {hop_samples}, "
+            f"grid_samples = {grid_samples}: 1 <= grid <= hop <= window is needed"
+        )
+    if samples <= window_samples:
+        return np.zeros(1, np.int64)
+    last = -(-(samples - window_samples) // grid_samples) * grid_samples
+    starts = np.arange(0, last, hop_samples, dtype=np.int64) // grid_samples * grid_samples
+    return np.append(starts, last)
+
+
+def windows(
+    waveform: Waveform, window_samples: int, hop_samples: int, grid_samples: int = 1
+) -> Waveform:
+    """Cuts a clip into windows of one length; what is missing at the end is zeros.
+
+    Used alike in training, evaluation, calibration and prediction. See ``window_starts``.
+
+    Args:
+        waveform: float32 [samples].
+
+    Returns:
+        float32 [windows, window_samples], at least one window.
+    """
+    starts = window_starts(len(waveform), window_samples, hop_samples, grid_samples)
+    result = np.zeros((len(starts), window_samples), np.float32)
+    for row, start in zip(result, starts, strict=True):
+        piece = waveform[start : start + window_samples]
+        row[: len(piece)] = piece
+    return result
+
+
+def _decode_soundfile(path: Path) -> tuple[Waveform, int]:
+    import soundfile
+
+    blocks: list[Waveform] = []
+    try:
+        with soundfile.SoundFile(path) as file:
+            # In blocks: long many-channel files stay small in memory, and a damaged header that
+            # promises 2^63 frames does no harm.
+            while len(block := file.read(_BLOCK_FRAMES, dtype="float32", always_2d=True)):
+                blocks.append(block.mean(axis=1, dtype=np.float32))
+            rate_hz = int(file.samplerate)
+    except soundfile.LibsndfileError as error:
+        raise AudioError(f"{path}: not readable as audio ({error.error_string})") from None
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise AudioError(f"{path}: not readable as audio ({reason})") from None
+    return np.concatenate(blocks) if blocks else np.zeros(0, np.float32), rate_hz
+
+
+def _decode_tensorflow_io(path: Path) -> tuple[Waveform, int]:
+    try:
+        import tensorflow as tf
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import tensorflow_io as tfio
+    except ImportError as error:
+        raise UserError(
+            f"audio.decoder = 'tensorflow_io' cannot be loaded ({error}): install the classic "
+            "environment (constraints/classic.txt), or use 'soundfile'"
+        ) from None
+    try:
+        tensor = tfio.audio.AudioIOTensor(str(path))
+        samples = tensor.to_tensor().numpy()
+        rate_hz = int(tensor.rate.numpy())
+    except NotImplementedError:
+        # tensorflow-io loads its kernels on first use; they exist for one TensorFlow only.
+        raise UserError(
+            "audio.decoder = 'tensorflow_io': its kernels do not load with TensorFlow "
+            f"{tf.__version__}: install the classic environment (constraints/classic.txt), or use "
+            "'soundfile'"
+        ) from None
+    except (tf.errors.OpError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise AudioError(f"{path}: not readable as audio ({reason})") from None
+    if np.issubdtype(samples.dtype, np.integer):
+        samples = samples / -float(np.iinfo(samples.dtype).min)
+    return samples.mean(axis=1).astype(np.float32), rate_hz

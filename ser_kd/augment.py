@@ -1,0 +1,136 @@
+"""Random changes of training windows, on log-mel spectrograms in dB.
+
+Everything is drawn from stateless generators keyed by (seed, epoch, step), so a resumed run repeats
+the same draws.
+"""
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from ser_kd.config import AugmentConfig
+
+_DB = 10.0 / np.log(10.0)
+
+
+def augment_logmel(
+    windows: tf.Tensor,
+    config: AugmentConfig,
+    frames_per_second: float,
+    floor_db: float,
+    mean_db: np.ndarray,
+    seed: tf.Tensor,
+) -> tf.Tensor:
+    """Gain, noise, time and mel masks.
+
+    Args:
+        windows: ``[batch, frames, mels]`` in dB.
+        config: Strengths; 0 turns a change off.
+        frames_per_second: To turn seconds into frames.
+        floor_db: The front end's floor; digital silence.
+        mean_db: What masked cells are set to: the mean of the training clips, ``[mels]``.
+        seed: int ``[2]``.
+
+    Returns:
+        ``[batch, frames, mels]`` in dB.
+    """
+    seeds = tf.random.experimental.stateless_split(seed, 4)
+    if config.noise_probability > 0:
+        windows = _add_noise(windows, config, floor_db, seeds[0])
+    if config.gain_db > 0:
+        gain = _uniform(seeds[1], (tf.shape(windows)[0], 1, 1), -config.gain_db, config.gain_db)
+        windows = tf.maximum(windows + gain, floor_db)
+    masked = tf.logical_or(
+        _masks(
+            tf.shape(windows)[0],
+            windows.shape[1],
+            config.time_masks,
+            round(config.time_mask_seconds * frames_per_second),
+            seeds[2],
+        )[:, :, tf.newaxis],
+        _masks(
+            tf.shape(windows)[0],
+            windows.shape[2],
+            config.mel_masks,
+            config.mel_mask_bins,
+            seeds[3],
+        )[:, tf.newaxis, :],
+    )
+    return tf.where(masked, mean_db.astype(np.float32), windows)
+
+
+def mixup(
+    windows: tf.Tensor, targets: dict[str, tf.Tensor], alpha: float, temperature: float, seed: Any
+) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+    """Mixes every clip with another of its batch (Zhang et al., arXiv 1710.09412).
+
+    ``labels`` are mixed linearly. ``teacher_logits`` are mixed as probabilities *at the distillation
+    temperature* and turned back into logits, so that distilling from them is distilling from the
+    mixture of both clips' softened predictions.
+
+    Args:
+        windows: ``[batch, frames, mels]``.
+        targets: ``labels`` and possibly ``teacher_logits``, each ``[batch, classes]``.
+        alpha: Of Beta(alpha, alpha); the larger share stays with the clip itself.
+        temperature: The distillation temperature.
+        seed: int ``[2]``.
+    """
+    seeds = tf.random.experimental.stateless_split(seed, 2)
+    batch = tf.shape(windows)[0]
+    one, other = (
+        tf.random.stateless_gamma([batch, 1], s, alpha=alpha) + 1e-20 for s in tf.unstack(seeds)
+    )
+    share = tf.maximum(one, other) / (one + other)  # [batch, 1]
+
+    def mix(values: tf.Tensor) -> tf.Tensor:
+        # The batch is in random order: its reverse is a random pairing.
+        weight = tf.reshape(share, [batch] + [1] * (len(values.shape) - 1))
+        return weight * values + (1.0 - weight) * tf.reverse(values, [0])
+
+    mixed = {"labels": mix(targets["labels"])}
+    if "teacher_logits" in targets:
+        probs = tf.nn.softmax(targets["teacher_logits"] / temperature)
+        mixed["teacher_logits"] = temperature * tf.math.log(mix(probs) + 1e-12)
+    return mix(windows), mixed
+
+
+def _uniform(seed: tf.Tensor, shape: Any, low: float, high: float) -> tf.Tensor:
+    return tf.random.stateless_uniform(shape, seed, low, high)
+
+
+def _add_noise(
+    windows: tf.Tensor, config: AugmentConfig, floor_db: float, seed: tf.Tensor
+) -> tf.Tensor:
+    """Adds stationary noise of random colour (white to brown) at a random SNR.
+
+    Independent signals add in power, so the sum is formed in the mel domain; the mel power of
+    Gaussian noise scatters by about 3 dB from frame to frame.
+    """
+    seeds = tf.random.experimental.stateless_split(seed, 4)
+    batch, mels = tf.shape(windows)[0], windows.shape[2]
+    power = tf.exp(windows / _DB)
+    # Mean level of the louder half of the frames: the speech, not the pauses or the padding.
+    frame_power = tf.reduce_mean(power, axis=2)
+    half = windows.shape[1] // 2
+    speech = tf.reduce_mean(tf.math.top_k(frame_power, half).values, axis=1)  # [batch]
+    snr = _uniform(seeds[0], (batch,), *config.noise_snr_db)
+    level = _DB * tf.math.log(speech) - snr
+    slope = _uniform(seeds[1], (batch, 1, 1), 0.0, 20.0)  # dB over the mel range
+    tilt = slope * np.linspace(0.5, -0.5, mels, dtype=np.float32)
+    scatter = 3.0 * tf.random.stateless_normal(tf.shape(windows), seeds[2])
+    noise = tf.exp((level[:, tf.newaxis, tf.newaxis] + tilt + scatter) / _DB)
+    noisy = tf.maximum(_DB * tf.math.log(power + noise), floor_db)
+    chosen = tf.random.stateless_uniform((batch, 1, 1), seeds[3]) < config.noise_probability
+    return tf.where(chosen, noisy, windows)
+
+
+def _masks(batch: Any, size: int, count: int, longest: int, seed: tf.Tensor) -> tf.Tensor:
+    """``count`` random intervals of 0 to ``longest`` cells per clip: bool ``[batch, size]``."""
+    if count == 0 or longest == 0:
+        return tf.zeros([batch, size], tf.bool)
+    seeds = tf.random.experimental.stateless_split(seed, 2)
+    length = _uniform(seeds[0], (batch, count, 1), 0.0, float(longest))
+    start = _uniform(seeds[1], (batch, count, 1), 0.0, 1.0) * (size - length)
+    cells = tf.range(size, dtype=tf.float32)
+    return tf.reduce_any(tf.logical_and(cells >= start, cells < start + length), axis=1)

@@ -1,0 +1,404 @@
+"""Every setting of a run: frozen dataclasses, read from TOML recipes and ``--set`` overrides.
+
+A recipe is a TOML file with one table per section below; what it does not name keeps the default.
+Units stand in the names.
+"""
+
+import dataclasses
+import difflib
+import json
+import tomllib
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from ser_kd.errors import UserError
+
+
+@dataclass(frozen=True)
+class CorpusConfig:
+    """Where the clips are and how they are divided.
+
+    ``folds``/``fold`` serve corpora without an official split: fold ``fold`` is the test set, the
+    next one validation, the others train. ``label_map`` maps the corpus's own labels to the classes
+    of this run (an empty target drops the label); empty = the reader's documented default.
+    """
+
+    name: str = "demo"
+    data_dir: str = ""
+    metadata_dir: str = ""
+    folds: int = 5
+    fold: int = 0
+    label_map: dict[str, str] = field(default_factory=dict)
+    allow_unknown_speakers: bool = False
+    keep_flawed: bool = False
+
+
+@dataclass(frozen=True)
+class AudioConfig:
+    """Decoding, and the window that every model sees.
+
+    A clip shorter than ``window_seconds`` is followed by zeros; a longer one is cut into windows
+    every ``window_hop_seconds`` (the last one ends with the clip) and the windows' probabilities
+    are averaged.
+    """
+
+    decoder: Literal["soundfile", "tensorflow_io"] = "soundfile"
+    sample_rate_hz: int = 16_000
+    window_seconds: float = 3.0
+    window_hop_seconds: float = 1.0
+
+    @property
+    def window_samples(self) -> int:
+        return round(self.window_seconds * self.sample_rate_hz)
+
+
+@dataclass(frozen=True)
+class LogMelConfig:
+    """The front end: see ``ser_kd.features.LogMel``."""
+
+    sample_rate_hz: int = 16_000
+    fft_samples: int = 512
+    hop_seconds: float = 0.020
+    mels: int = 64
+    min_hz: float = 60.0
+    max_hz: float = 7_800.0
+    floor_db: float = -80.0
+
+    @property
+    def hop_samples(self) -> int:
+        return round(self.hop_seconds * self.sample_rate_hz)
+
+    def frames(self, samples: int) -> int:
+        """Frames in ``samples`` samples: every frame lies inside the window, none is padded."""
+        return 1 + (samples - self.fft_samples) // self.hop_samples
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """Random changes of the training windows, drawn anew every step; see ``ser_kd.augment``."""
+
+    shift_seconds: float = 1.0
+    gain_db: float = 10.0
+    noise_probability: float = 0.3
+    noise_snr_db: tuple[float, float] = (5.0, 30.0)
+    time_masks: int = 2
+    time_mask_seconds: float = 0.3
+    mel_masks: int = 2
+    mel_mask_bins: int = 8
+    mixup_alpha: float = 0.3
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """One network's training: AdamW, linear warm-up, cosine decay to ``final_learning_rate``."""
+
+    epochs: int = 40
+    batch_size: int = 32
+    learning_rate: float = 2e-3
+    final_learning_rate: float = 2e-5
+    warmup_epochs: float = 2.0
+    weight_decay: float = 1e-2
+    label_smoothing: float = 0.0
+
+
+@dataclass(frozen=True)
+class StudentConfig:
+    """The network that goes onto the phone: see ``ser_kd.student``."""
+
+    kind: Literal["mobilenet", "cnn", "crnn"] = "mobilenet"
+    width: float = 1.0
+    dropout: float = 0.2
+
+
+@dataclass(frozen=True)
+class DistillConfig:
+    """``label_weight * CE + logit_weight * T^2 * KL``.
+
+    ``teachers`` names the teachers to learn from with their weights (a mixture of their softened
+    predictions); empty = every teacher of the run, equally.
+    """
+
+    label_weight: float = 0.1
+    logit_weight: float = 0.9
+    temperature: float = 2.0
+    teachers: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    calibration_clips: int = 500
+    min_agreement: float = 0.9
+    max_ua_drop: float = 0.03
+
+
+@dataclass(frozen=True)
+class EnsembleTeacherConfig:
+    """``logmel_ensemble``: ``members`` log-mel networks per fold, differing in seed."""
+
+    kind: Literal["logmel_ensemble"] = "logmel_ensemble"
+    folds: int = 5
+    in_fold: bool = False
+    members: int = 2
+    student: StudentConfig = StudentConfig(width=1.5, dropout=0.3)
+    fit: FitConfig = FitConfig()
+    augment: AugmentConfig = AugmentConfig()
+
+
+@dataclass(frozen=True)
+class Wav2Vec2TeacherConfig:
+    """``wav2vec2``: encoder + mean pooling + projection + logits, on raw waveforms.
+
+    ``architecture`` overrides fields of ``transformers.Wav2Vec2Config``. ``checkpoint`` names
+    published weights; empty = random initialisation (no pretraining).
+    """
+
+    kind: Literal["wav2vec2"] = "wav2vec2"
+    folds: int = 5
+    in_fold: bool = False
+    checkpoint: str = ""
+    architecture: dict[str, Any] = field(default_factory=dict)
+    freeze_feature_encoder: bool | None = None
+    projection: int = 128
+    dropout: float = 0.1
+    fit: FitConfig = FitConfig(epochs=20, batch_size=16, learning_rate=1e-3, warmup_epochs=2.0)
+
+
+@dataclass(frozen=True)
+class FileTeacherConfig:
+    """``file``: predictions that were made elsewhere, keyed by clip id (.npz or .csv)."""
+
+    kind: Literal["file"] = "file"
+    path: str = ""
+
+
+TeacherConfig = EnsembleTeacherConfig | Wav2Vec2TeacherConfig | FileTeacherConfig
+
+
+@dataclass(frozen=True)
+class Config:
+    """A whole run."""
+
+    name: str = "demo"
+    seed: int = 0
+    corpus: CorpusConfig = CorpusConfig()
+    audio: AudioConfig = AudioConfig()
+    logmel: LogMelConfig = LogMelConfig()
+    augment: AugmentConfig = AugmentConfig()
+    teachers: dict[str, TeacherConfig] = field(default_factory=dict)
+    student: StudentConfig = StudentConfig()
+    fit: FitConfig = FitConfig()
+    distill: DistillConfig = DistillConfig()
+    export: ExportConfig = ExportConfig()
+
+
+TEACHER_KINDS: dict[str, type[Any]] = {
+    "logmel_ensemble": EnsembleTeacherConfig,
+    "wav2vec2": Wav2Vec2TeacherConfig,
+    "file": FileTeacherConfig,
+}
+
+_T = TypeVar("_T")
+
+
+def load_config(recipe: str, overrides: Sequence[str] = ()) -> Config:
+    """Reads a recipe and applies ``section.key=value`` overrides.
+
+    Args:
+        recipe: The name of a shipped recipe (``demo``) or the path of a TOML file.
+        overrides: As given to ``--set``; values are written as in TOML, bare words are strings.
+
+    Returns:
+        The config, named after the recipe unless the recipe names itself.
+
+    Raises:
+        UserError: Unknown recipe, unknown key (with the nearest match), wrong type.
+    """
+    path, table = _read_recipe(recipe)
+    table.setdefault("name", path.stem)
+    for override in overrides:
+        key, separator, text = override.partition("=")
+        if not separator or not key.strip():
+            raise UserError(f"--set {override!r}: write it as section.key=value")
+        _set_in(table, key.strip().split("."), _parse_value(text.strip()), override)
+    return config_from_dict(table)
+
+
+def recipe_names() -> list[str]:
+    """The shipped recipes."""
+    folder = resources.files("ser_kd") / "recipes"
+    return sorted(item.name[:-5] for item in folder.iterdir() if item.name.endswith(".toml"))
+
+
+def config_from_dict(table: Mapping[str, Any]) -> Config:
+    """Builds the config from plain values, as in a recipe or in ``config.json``.
+
+    Raises:
+        UserError: Unknown key, wrong type or a value out of range.
+    """
+    config: Config = _build(Config, table, "")
+    _check(config)
+    return config
+
+
+def config_to_dict(config: Config) -> dict[str, Any]:
+    """Plain values for JSON; ``config_from_dict`` reads them back."""
+    plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
+    return plain
+
+
+def _read_recipe(recipe: str) -> tuple[Path, dict[str, Any]]:
+    path = Path(recipe)
+    if path.suffix != ".toml":
+        if recipe not in recipe_names():
+            raise UserError(
+                f"no recipe {recipe!r}{_nearest(recipe, recipe_names())}; "
+                f"shipped: {', '.join(recipe_names())}; or give the path of a .toml file"
+            )
+        path = Path(str(resources.files("ser_kd") / "recipes" / f"{recipe}.toml"))
+    try:
+        return path, tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"no recipe file {str(path)!r}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"recipe {str(path)!r} is not valid TOML: {error}") from None
+
+
+def _parse_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _set_in(table: dict[str, Any], keys: list[str], value: Any, override: str) -> None:
+    for key in keys[:-1]:
+        table = table.setdefault(key, {})
+        if not isinstance(table, dict):
+            raise UserError(f"--set {override!r}: {key!r} is a value, not a section")
+    table[keys[-1]] = value
+
+
+def _nearest(word: str, known: Sequence[str]) -> str:
+    match = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f" (did you mean {match[0]!r}?)" if match else ""
+
+
+def _build(cls: type[_T], table: Any, where: str) -> _T:
+    if not isinstance(table, Mapping):
+        raise UserError(f"{where} is a section, got {table!r}")
+    hints = typing.get_type_hints(cls)
+    for key in table:
+        if key not in hints:
+            raise UserError(
+                f"unknown key {_join(where, key)!r}{_nearest(key, list(hints))}; "
+                f"known here: {', '.join(hints)}"
+            )
+    values = {key: _convert(hints[key], value, _join(where, key)) for key, value in table.items()}
+    return cls(**values)
+
+
+def _build_teacher(table: Any, where: str) -> Any:
+    if not isinstance(table, Mapping) or "kind" not in table:
+        raise UserError(f"{where} needs a kind: one of {', '.join(TEACHER_KINDS)}")
+    kind = str(table["kind"])
+    if kind not in TEACHER_KINDS:
+        raise UserError(
+            f"{where}.kind = {kind!r}{_nearest(kind, list(TEACHER_KINDS))}; "
+            f"known: {', '.join(TEACHER_KINDS)}"
+        )
+    return _build(TEACHER_KINDS[kind], table, where)
+
+
+def _join(where: str, key: str) -> str:
+    return f"{where}.{key}" if where else key
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    """Checks ``value`` against a type hint and turns tables and lists into what the hint names."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return value
+    if dataclasses.is_dataclass(hint):
+        return _build(hint, value, where)
+    if origin is dict:
+        if not isinstance(value, Mapping):
+            raise UserError(f"{where} is a table, got {value!r}")
+        if arguments[1] == TeacherConfig:
+            return {key: _build_teacher(item, _join(where, key)) for key, item in value.items()}
+        return {k: _convert(arguments[1], item, _join(where, k)) for k, item in value.items()}
+    if origin is tuple:
+        if not isinstance(value, (list, tuple)) or len(value) != len(arguments):
+            raise UserError(f"{where} needs {len(arguments)} values, got {value!r}")
+        return tuple(_convert(a, v, where) for a, v in zip(arguments, value, strict=True))
+    if origin is Literal:
+        if value not in arguments:
+            raise UserError(
+                f"{where} = {value!r}{_nearest(str(value), [str(a) for a in arguments])}; "
+                f"one of {', '.join(map(str, arguments))}"
+            )
+        return value
+    if origin is types.UnionType:
+        if value is None or isinstance(value, arguments[0]):
+            return value
+        raise UserError(f"{where} needs {hint}, got {value!r}")
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
+        raise UserError(f"{where} needs a value of type {hint.__name__}, got {value!r}")
+    return value
+
+
+def _check(config: Config) -> None:
+    """Ranges that every later stage relies on."""
+    rules = [
+        ("audio.window_seconds", config.audio.window_seconds, config.audio.window_seconds > 0.1),
+        (
+            "audio.window_hop_seconds",
+            config.audio.window_hop_seconds,
+            0 < config.audio.window_hop_seconds <= config.audio.window_seconds,
+        ),
+        (
+            "logmel.sample_rate_hz",
+            config.logmel.sample_rate_hz,
+            config.logmel.sample_rate_hz == config.audio.sample_rate_hz,
+        ),
+        ("logmel.hop_seconds", config.logmel.hop_seconds, config.logmel.hop_samples >= 1),
+        (
+            "logmel.max_hz",
+            config.logmel.max_hz,
+            config.logmel.min_hz < config.logmel.max_hz <= config.logmel.sample_rate_hz / 2,
+        ),
+        ("distill.temperature", config.distill.temperature, config.distill.temperature > 0),
+        ("distill.label_weight", config.distill.label_weight, config.distill.label_weight >= 0),
+        ("distill.logit_weight", config.distill.logit_weight, config.distill.logit_weight >= 0),
+        ("student.width", config.student.width, config.student.width > 0),
+        ("student.dropout", config.student.dropout, 0 <= config.student.dropout < 1),
+        ("corpus.folds", config.corpus.folds, config.corpus.folds >= 3),
+        ("corpus.fold", config.corpus.fold, 0 <= config.corpus.fold < config.corpus.folds),
+    ]
+    fits = {"fit": config.fit}
+    for name, teacher in config.teachers.items():
+        if isinstance(teacher, FileTeacherConfig):
+            continue
+        fits[f"teachers.{name}.fit"] = teacher.fit
+        rules.append((f"teachers.{name}.folds", teacher.folds, teacher.folds >= 2))
+    for where, fit in fits.items():
+        rules += [
+            (f"{where}.epochs", fit.epochs, fit.epochs >= 1),
+            (f"{where}.batch_size", fit.batch_size, fit.batch_size >= 1),
+            (f"{where}.learning_rate", fit.learning_rate, fit.learning_rate > 0),
+        ]
+    for where, value, holds in rules:
+        if not holds:
+            raise UserError(f"{where} = {value!r} is out of range")
+    unknown = [name for name in config.distill.teachers if name not in config.teachers]
+    if unknown:
+        raise UserError(
+            f"distill.teachers names {unknown[0]!r}{_nearest(unknown[0], list(config.teachers))}, "
+            f"but the run's teachers are: {', '.join(config.teachers) or 'none'}"
+        )

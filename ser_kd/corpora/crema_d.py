@@ -1,0 +1,214 @@
+"""CREMA-D: 7,442 clips of 91 actors, 12 sentences, 6 emotions (Cao et al. 2014).
+
+File names are ``<actor>_<sentence>_<emotion>_<intensity>``, such as ``1001_IEO_ANG_HI.wav``.
+"""
+
+import csv
+import gzip
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ser_kd.corpora.clip import Clip, Found, audio_files, existing_folder, keep_one_per_id
+from ser_kd.errors import UserError
+
+LABELS = ("ANG", "DIS", "FEA", "HAP", "NEU", "SAD")
+LABEL_MAP = {label: label for label in LABELS}
+
+# The official split is a function of this list and not of what happens to be on disk.
+SPEAKERS = tuple(str(speaker) for speaker in range(1001, 1092))
+
+NAME_EXAMPLE = "1001_IEO_ANG_HI.wav"
+# One official file has only one X: 1040_ITH_SAD_X.wav.
+_NAME = re.compile(r"(\d{4})_([A-Z]{3})_(ANG|DIS|FEA|HAP|NEU|SAD)_(XX?|LO|MD|HI)")
+
+# Left out by the TFDS split (crema_d 1.0.0).
+EXCLUDED = {
+    "1040_ITH_SAD_XX": "left out of the TFDS split",
+    "1006_TIE_NEU_XX": "left out of the TFDS split; same audio as 1006_TIE_HAP_XX",
+    "1013_WSI_DIS_XX": "left out of the TFDS split; same audio as 1013_WSI_SAD_XX",
+    "1017_IWW_FEA_XX": "left out of the TFDS split; same audio as 1017_IWW_ANG_XX",
+}
+# Bad, but counted by the TFDS split.
+FLAWED = {
+    "1076_MTI_SAD_XX": "digital silence",
+    "1006_TIE_HAP_XX": "labelled twice: same audio as 1006_TIE_NEU_XX",
+    "1013_WSI_SAD_XX": "labelled twice: same audio as 1013_WSI_DIS_XX",
+    "1017_IWW_ANG_XX": "labelled twice: same audio as 1017_IWW_FEA_XX",
+}
+
+_DEMOGRAPHICS = "VideoDemographics.csv"
+_SUMMARY = "summaryTable.csv"
+_VOTES = "tabulatedVotes.csv"
+_EMOTION_OF_LETTER = {label[0]: label for label in LABELS}
+_CHANNEL_OF_ROW_ID = {"1": "voice", "2": "face", "3": "multimodal"}
+
+
+def read(folder: Path, metadata_dir: Path | None) -> Found:
+    """Reads CREMA-D from its WAV folder, or from the checkout that holds ``AudioWAV/``.
+
+    The three CSVs are optional. They are looked for in ``metadata_dir`` if given, then in the
+    audio folder, its parent, and the folders ``metadata`` and ``processedResults`` of both.
+
+    Clip attributes: ``sentence`` and ``intensity`` (codes of the file name); with the CSVs also
+    ``age`` (years), ``sex``, ``race``, ``ethnicity``; ``crowd_labels``: what the crowd heard or
+    saw most, channel -> emotions (several where tied); ``votes``: channel -> emotion -> count.
+    Channels are ``voice``, ``face`` and ``multimodal``.
+
+    Raises:
+        UserError: missing or empty folder, ``metadata_dir`` without any of the CSVs, bad CSV.
+    """
+    found = _read_names(folder, metadata_dir)
+    clips, dropped = [], dict(found.dropped)
+    for clip in found.clips:
+        name = clip.path.relative_to(found.folder).as_posix()
+        if clip.speaker not in SPEAKERS:
+            dropped[name] = f"speaker {clip.speaker} is not one of CREMA-D's 1001 to 1091"
+        elif clip.id in EXCLUDED:
+            dropped[name] = EXCLUDED[clip.id]
+        else:
+            clips.append(clip)
+    present = {clip.id for clip in clips}
+    flawed = {clip_id: reason for clip_id, reason in FLAWED.items() if clip_id in present}
+    return Found(tuple(clips), dropped, found.folder, flawed)
+
+
+def read_same_layout(folder: Path, metadata_dir: Path | None) -> Found:
+    """Reads a corpus with CREMA-D's names and other speakers: nothing is known to be flawed."""
+    return _read_names(folder, metadata_dir)
+
+
+def audio_folder(folder: Path) -> Path:
+    """The folder with the audio files: ``AudioWAV/`` inside ``folder``, or ``folder``."""
+    inner = folder / "AudioWAV"
+    return inner if inner.is_dir() else folder
+
+
+def _read_names(folder: Path, metadata_dir: Path | None) -> Found:
+    folder = audio_folder(existing_folder(folder))
+    files = audio_files(folder)
+    metadata = _Metadata(folder, metadata_dir)
+    clips, dropped = [], {}
+    for path in files:
+        match = _NAME.fullmatch(path.stem)
+        if match is None:
+            name = path.relative_to(folder).as_posix()
+            dropped[name] = f"not a CREMA-D name (such as {NAME_EXAMPLE})"
+            continue
+        speaker, sentence, emotion, intensity = match.groups()
+        intensity = "XX" if intensity == "X" else intensity
+        clip_id = f"{speaker}_{sentence}_{emotion}_{intensity}"
+        attributes = {
+            "sentence": sentence,
+            "intensity": intensity,
+            **metadata.of_speaker.get(speaker, {}),
+            **metadata.of_clip.get(clip_id, {}),
+        }
+        clips.append(Clip(clip_id, path, speaker, emotion, attributes))
+    kept = keep_one_per_id(clips, dropped, folder)
+    return Found(tuple(kept.values()), dropped, folder)
+
+
+class _Metadata:
+    """The attributes from the CSVs, by speaker and by clip id."""
+
+    def __init__(self, folder: Path, metadata_dir: Path | None) -> None:
+        places = [
+            place / inner
+            for place in (folder, folder.resolve().parent)
+            for inner in ("", "metadata", "processedResults")
+        ]
+        if metadata_dir is not None:
+            given = [metadata_dir, metadata_dir / "processedResults"]
+            if not any(_find(name, given) for name in (_DEMOGRAPHICS, _SUMMARY, _VOTES)):
+                raise UserError(
+                    f"metadata folder {metadata_dir} holds none of {_DEMOGRAPHICS}, {_SUMMARY}, "
+                    f"{_VOTES} (or .gz): check the path"
+                )
+            places = given + places
+        self.of_speaker: dict[str, dict[str, Any]] = {}
+        self.of_clip: dict[str, dict[str, Any]] = {}
+        if path := _find(_DEMOGRAPHICS, places):
+            self._read_demographics(path)
+        if path := _find(_SUMMARY, places):
+            self._read_summary(path)
+        if path := _find(_VOTES, places):
+            self._read_votes(path)
+
+    def _read_demographics(self, path: Path) -> None:
+        for number, row in _rows(path, ("ActorID", "Age", "Sex", "Race", "Ethnicity")):
+            self.of_speaker[row["ActorID"]] = {
+                "age": _whole(row["Age"], path, number),
+                "sex": row["Sex"],
+                "race": row["Race"],
+                "ethnicity": row["Ethnicity"],
+            }
+
+    def _read_summary(self, path: Path) -> None:
+        columns = {"voice": "VoiceVote", "face": "FaceVote", "multimodal": "MultiModalVote"}
+        for number, row in _rows(path, ("FileName", *columns.values())):
+            try:
+                crowd_labels = {
+                    channel: tuple(_EMOTION_OF_LETTER[letter] for letter in row[name].split(":"))
+                    for channel, name in columns.items()
+                }
+            except KeyError as error:
+                raise UserError(
+                    f"{path}, row {number}: {error} is not a vote (one of A D F H N S, joined by :)"
+                ) from None
+            self.of_clip.setdefault(row["FileName"], {})["crowd_labels"] = crowd_labels
+
+    def _read_votes(self, path: Path) -> None:
+        for number, row in _rows(path, ("", *_EMOTION_OF_LETTER, "fileName")):
+            channel = _CHANNEL_OF_ROW_ID.get(row[""][:1])
+            if channel is None or len(row[""]) != 6:
+                raise UserError(
+                    f"{path}, row {number}: id {row['']!r} is none of 1xxxxx, 2xxxxx, 3xxxxx"
+                )
+            votes = self.of_clip.setdefault(row["fileName"], {}).setdefault("votes", {})
+            votes[channel] = {
+                emotion: _whole(row[letter], path, number)
+                for letter, emotion in _EMOTION_OF_LETTER.items()
+            }
+
+
+def _find(name: str, places: list[Path]) -> Path | None:
+    for place in places:
+        for path in (place / name, place / f"{name}.gz"):
+            if path.is_file():
+                return path
+    return None
+
+
+def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, Mapping[str, str]]]:
+    """Row number and row of a CSV that has at least ``columns``.
+
+    Raises:
+        UserError: unreadable, or a column is missing.
+    """
+    try:
+        with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as stream:
+            lines = stream.read().decode("utf-8-sig").splitlines()
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"cannot read {path} ({error}): mend it, or take it away (it is optional)"
+        ) from None
+    reader = csv.DictReader(lines)
+    missing = [name for name in columns if name not in (reader.fieldnames or ())]
+    if missing:
+        raise UserError(
+            f"{path} has no column {', '.join(map(repr, missing))}: mend it, or take it away "
+            "(it is optional)"
+        )
+    for number, row in enumerate(reader, start=2):
+        if any(row[name] is None for name in columns):
+            raise UserError(f"{path}, row {number}, is cut short: mend it, or take the file away")
+        yield number, row
+
+
+def _whole(text: str, path: Path, number: int) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise UserError(f"{path}, row {number}: {text!r} is not a whole number") from None

@@ -1,0 +1,362 @@
+"""Clips -> arrays in memory -> ``tf.data`` batches of windows."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from ser_kd import audio, files
+from ser_kd.augment import augment_logmel, mixup
+from ser_kd.config import AudioConfig, AugmentConfig, LogMelConfig
+from ser_kd.corpora.clip import Clip
+from ser_kd.errors import UserError
+from ser_kd.features import LogMel
+from ser_kd.progress import track
+
+_INT16 = 32_767.0
+_DECODING_THREADS = 4
+
+
+@dataclass(frozen=True)
+class ClipArrays:
+    """One array per clip, stored end to end.
+
+    Attributes:
+        ids: Clip ids.
+        values: ``[sum of lengths, ...]``: int16 samples, or float32 log-mel frames ``[.., mels]``.
+        offsets: int64 ``[clips + 1]``: clip i is ``values[offsets[i]:offsets[i + 1]]``.
+        samples: int64 ``[clips]``: the clips' lengths in samples.
+        cell_samples: Samples from one entry of ``values`` to the next (1, or the front end's hop).
+        padding: What follows a clip that is shorter than the window (digital silence).
+    """
+
+    ids: tuple[str, ...]
+    values: np.ndarray
+    offsets: np.ndarray
+    samples: np.ndarray
+    cell_samples: int
+    padding: float
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        return np.diff(self.offsets)
+
+    def clip(self, index: int) -> np.ndarray:
+        return self.values[self.offsets[index] : self.offsets[index + 1]]
+
+    def select(self, ids: Sequence[str]) -> "ClipArrays":
+        """The clips of ``ids``, in that order; ids that are absent (unreadable) are passed over."""
+        position = {clip_id: index for index, clip_id in enumerate(self.ids)}
+        chosen = [clip_id for clip_id in ids if clip_id in position]
+        rows = [position[clip_id] for clip_id in chosen]
+        return _join(chosen, [self.clip(row) for row in rows], self.samples[rows], self)
+
+
+@dataclass(frozen=True)
+class Waveforms:
+    """Decoded clips (int16) and why any are missing."""
+
+    arrays: ClipArrays
+    skipped: Mapping[str, str]
+
+
+_NO_WAVEFORMS = ClipArrays(
+    (), np.empty(0, np.int16), np.zeros(1, np.int64), np.zeros(0, np.int64), 1, 0.0
+)
+
+
+def _join(
+    ids: Sequence[str], parts: Sequence[np.ndarray], samples: np.ndarray, like: ClipArrays
+) -> ClipArrays:
+    offsets = np.concatenate([[0], np.cumsum([len(part) for part in parts])]).astype(np.int64)
+    values = np.concatenate(parts) if parts else like.values[:0]
+    return replace(like, ids=tuple(ids), values=values, offsets=offsets, samples=samples)
+
+
+def load_waveforms(clips: Sequence[Clip], config: AudioConfig, cache_dir: Path) -> Waveforms:
+    """Decodes the clips once and keeps them in ``cache_dir`` as 16-bit samples.
+
+    The cache is found again by the clips' ids, paths, sizes and times and by the audio settings.
+    Clips that cannot be decoded are skipped with a reason.
+
+    Raises:
+        UserError: No clip could be decoded.
+    """
+    key = _cache_key(clips, config)
+    values_path, index_path = cache_dir / f"{key}.npy", cache_dir / f"{key}.json"
+    if not index_path.exists():
+        ids, parts, skipped = [], [], {}
+        with ThreadPoolExecutor(_DECODING_THREADS) as pool:
+            decoded = pool.map(lambda clip: _decode(clip, config), clips)
+            for clip, result in track(zip(clips, decoded, strict=True), len(clips), "decoding"):
+                if isinstance(result, str):
+                    skipped[clip.id] = result
+                else:
+                    ids.append(clip.id)
+                    parts.append(result)
+        if not ids:
+            reason = next(iter(skipped.values()), "there are no clips")
+            raise UserError(f"none of {len(clips)} clips could be decoded; the first: {reason}")
+        arrays = _join(ids, parts, np.array([len(part) for part in parts]), _NO_WAVEFORMS)
+        with files.atomic(values_path) as partial, partial.open("wb") as file:
+            np.save(file, arrays.values)
+        # Written last: its presence says that the pair is whole.
+        files.write_json(
+            index_path, {"ids": ids, "offsets": arrays.offsets.tolist(), "skipped": skipped}
+        )
+    index = files.read_json(index_path)
+    offsets = np.array(index["offsets"])
+    values = np.load(values_path, mmap_mode="r")
+    arrays = ClipArrays(tuple(index["ids"]), values, offsets, np.diff(offsets), 1, 0.0)
+    return Waveforms(arrays, index["skipped"])
+
+
+def _decode(clip: Clip, config: AudioConfig) -> np.ndarray | str:
+    try:
+        waveform = audio.decode(clip.path, config.sample_rate_hz, config.decoder)
+    except audio.AudioError as error:
+        return str(error)
+    return np.round(np.clip(waveform, -1.0, 1.0) * _INT16).astype(np.int16)
+
+
+def _cache_key(clips: Sequence[Clip], config: AudioConfig) -> str:
+    stats = [(clip.id, str(clip.path), clip.path.stat()) for clip in clips]
+    facts = [[i, path, stat.st_size, stat.st_mtime_ns] for i, path, stat in stats]
+    facts.append([config.sample_rate_hz, config.decoder])
+    return "audio-" + hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+
+
+def to_float(samples: np.ndarray) -> np.ndarray:
+    """int16 samples -> float32 in -1..1."""
+    return samples.astype(np.float32) / _INT16
+
+
+def logmel_arrays(waveforms: ClipArrays, config: LogMelConfig) -> ClipArrays:
+    """The log-mel frames of every clip: all that hear at least one of its samples."""
+    logmel = LogMel(config)
+    parts = [
+        clip_logmel(logmel, to_float(waveforms.clip(index)))
+        for index in track(range(len(waveforms)), len(waveforms), "log-mel")
+    ]
+    like = ClipArrays(
+        (),
+        np.empty((0, config.mels), np.float32),
+        waveforms.offsets,
+        waveforms.samples,
+        config.hop_samples,
+        config.floor_db,
+    )
+    return _join(waveforms.ids, parts, waveforms.samples, like)
+
+
+def clip_logmel(logmel: LogMel, waveform: np.ndarray) -> np.ndarray:
+    """Log-mel frames ``[frames, mels]`` of a whole clip ``[samples]`` that is followed by zeros.
+
+    A window of the padded waveform that starts at frame s has exactly the frames from s on (the
+    front end looks into a window only), padded with the floor.
+    """
+    config = logmel.logmel
+    frames = max(1, -(-len(waveform) // config.hop_samples))
+    padded = np.zeros((frames - 1) * config.hop_samples + config.fft_samples, np.float32)
+    padded[: len(waveform)] = waveform[: len(padded)]
+    return np.asarray(logmel(padded[np.newaxis])[0])
+
+
+def feature_statistics(arrays: ClipArrays) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and deviation per mel band over all real frames, each ``[mels]`` in dB."""
+    values = arrays.values.astype(np.float64)
+    return values.mean(0).astype(np.float32), (values.std(0) + 1e-3).astype(np.float32)
+
+
+def one_hot(clips: Sequence[Clip], ids: Sequence[str], labels: Sequence[str]) -> np.ndarray:
+    """float32 ``[len(ids), classes]``."""
+    emotion = {clip.id: clip.emotion for clip in clips}
+    classes = np.array([labels.index(emotion[clip_id]) for clip_id in ids], dtype=int)
+    return np.eye(len(labels), dtype=np.float32)[classes]
+
+
+Transform = Callable[[Any, Any, dict[str, Any], Any], tuple[Any, dict[str, Any]]]
+
+
+def training_batches(
+    arrays: ClipArrays,
+    targets: Mapping[str, np.ndarray],
+    window: int,
+    roll: int,
+    transform: Transform,
+    batch_size: int,
+    seed: int,
+    epochs: range,
+) -> tf.data.Dataset:
+    """Batches for ``epochs``, one epoch after the other, each in its own random order.
+
+    Order, crops and augmentation depend on (seed, epoch, step) only: a run that is resumed at an
+    epoch sees what an uninterrupted one sees. Each epoch has ``len(arrays) // batch_size`` full
+    batches.
+
+    Args:
+        arrays: Log-mel frames or samples.
+        targets: Named arrays ``[clips, ...]``, such as ``labels`` and ``teacher_logits``.
+        window: Length of a window along the arrays' first axis. Longer clips are cropped at random.
+        roll: Largest circular shift of the window, either way.
+        transform: ``(windows, real lengths, targets, seed) -> (x, y)``.
+        batch_size: Clips per batch.
+        seed: Of the whole run.
+        epochs: Which epochs to yield.
+    """
+    steps = max(1, len(arrays) // batch_size)
+    batch_size = min(batch_size, len(arrays))
+    values = tf.constant(arrays.values)
+    offsets = tf.constant(arrays.offsets[:-1])
+    lengths = tf.constant(arrays.lengths)
+    constants = {name: tf.constant(value) for name, value in targets.items()}
+
+    def epoch_batches(epoch: Any) -> tf.data.Dataset:
+        key = tf.stack([tf.constant(seed, tf.int64), epoch])
+        order = tf.random.experimental.stateless_shuffle(
+            tf.range(len(arrays), dtype=tf.int64), seed=key
+        )
+        order = tf.reshape(order[: steps * batch_size], [steps, batch_size])
+        numbers = epoch * steps + tf.range(steps, dtype=tf.int64)
+        return tf.data.Dataset.from_tensor_slices((numbers, order))
+
+    def batch(number: Any, chosen: Any) -> Any:
+        key = tf.stack([tf.constant(seed + 1, tf.int64), number])
+        seeds = tf.random.experimental.stateless_split(key, 3)
+        length = tf.gather(lengths, chosen)
+        spare = tf.cast(tf.maximum(length - window, 0), tf.float32)
+        start = tf.random.stateless_uniform([batch_size], seeds[0]) * (spare + 1.0)
+        start = tf.minimum(tf.cast(start, tf.int64), tf.cast(spare, tf.int64))
+        shift = tf.random.stateless_uniform(
+            [batch_size], seeds[1], -roll, roll + 1, dtype=tf.int64
+        )
+        cells = (tf.range(window, dtype=tf.int64) + shift[:, tf.newaxis]) % window
+        windows = gather_windows(values, tf.gather(offsets, chosen), length, start, cells, arrays)
+        windows.set_shape([batch_size, window, *arrays.values.shape[1:]])
+        picked = {name: tf.gather(value, chosen) for name, value in constants.items()}
+        return transform(windows, tf.minimum(length - start, window), picked, seeds[2])
+
+    return (
+        tf.data.Dataset.range(epochs.start, epochs.stop)
+        .flat_map(epoch_batches)
+        .map(batch, num_parallel_calls=1, deterministic=True)
+        .prefetch(4)
+    )
+
+
+def gather_windows(
+    values: Any, offsets: Any, lengths: Any, starts: Any, cells: Any, arrays: ClipArrays
+) -> Any:
+    """Cells ``starts + cells`` of each clip; what lies behind its end is padding."""
+    position = starts[:, tf.newaxis] + cells
+    real = position < lengths[:, tf.newaxis]
+    flat = tf.where(real, offsets[:, tf.newaxis] + position, 0)
+    real = tf.reshape(real, tf.concat([tf.shape(real), [1] * (len(arrays.values.shape) - 1)], 0))
+    return tf.where(real, tf.gather(values, flat), tf.cast(arrays.padding, values.dtype))
+
+
+def logmel_transform(
+    augment: AugmentConfig,
+    logmel: LogMelConfig,
+    mean_db: np.ndarray,
+    temperature: float,
+) -> Transform:
+    """What a log-mel network is trained on: augmented windows, mixed up."""
+
+    def transform(windows: Any, lengths: Any, targets: Any, seed: Any) -> Any:
+        seeds = tf.random.experimental.stateless_split(seed, 2)
+        windows = augment_logmel(
+            windows, augment, 1.0 / logmel.hop_seconds, logmel.floor_db, mean_db, seeds[0]
+        )
+        if augment.mixup_alpha > 0:
+            return mixup(windows, targets, augment.mixup_alpha, temperature, seeds[1])
+        return windows, targets
+
+    return transform
+
+
+def waveform_transform(windows: Any, lengths: Any, targets: Any, seed: Any) -> Any:
+    """What a waveform network is trained on: ``{"waveform", "samples"}``, unchanged."""
+    waveform = tf.cast(windows, tf.float32) / _INT16
+    return {"waveform": waveform, "samples": tf.cast(lengths, tf.int32)}, targets
+
+
+@dataclass(frozen=True)
+class Windowing:
+    """How a clip is cut into windows (``ser_kd.audio.window_starts``), in samples.
+
+    Windows start on the front end's hop, also for waveform networks: all models see the same.
+    """
+
+    window_samples: int
+    hop_samples: int
+    grid_samples: int
+
+    @classmethod
+    def of(cls, audio_config: AudioConfig, logmel: LogMelConfig) -> "Windowing":
+        grid = logmel.hop_samples
+        hops = round(audio_config.window_hop_seconds * audio_config.sample_rate_hz / grid)
+        return cls(audio_config.window_samples, max(1, hops) * grid, grid)
+
+    def starts(self, samples: int) -> np.ndarray:
+        return audio.window_starts(
+            samples, self.window_samples, self.hop_samples, self.grid_samples
+        )
+
+
+def evaluation_batches(
+    arrays: ClipArrays, windowing: Windowing, window: int, batch_size: int
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """All windows of all clips.
+
+    Args:
+        arrays: Log-mel frames or samples.
+        windowing: Where the windows lie.
+        window: Cells of the arrays (frames or samples) per window.
+        batch_size: Windows per batch.
+
+    Yields:
+        ``(clip indices [batch], windows [batch, window, ...], real lengths [batch])``; the last
+        batch may be smaller.
+    """
+    places = [
+        (index, int(start) // arrays.cell_samples)
+        for index, samples in enumerate(arrays.samples)
+        for start in windowing.starts(int(samples))
+    ]
+    for first in range(0, len(places), batch_size):
+        chosen = places[first : first + batch_size]
+        windows = np.full(
+            (len(chosen), window, *arrays.values.shape[1:]),
+            arrays.padding,
+            arrays.values.dtype,
+        )
+        lengths = np.zeros(len(chosen), np.int32)
+        for row, (index, start) in enumerate(chosen):
+            part = arrays.clip(index)[start : start + window]
+            windows[row, : len(part)] = part
+            lengths[row] = len(part)
+        yield np.array([index for index, _ in chosen]), windows, lengths
+
+
+def average_windows(
+    arrays: ClipArrays, batches: Iterator[tuple[np.ndarray, np.ndarray]], width: int
+) -> np.ndarray:
+    """Mean over each clip's windows: ``(clip indices, values [batch, width]) -> [clips, width]``."""
+    total = np.zeros((len(arrays), width), np.float64)
+    count = np.zeros((len(arrays), 1))
+    for indices, values in batches:
+        np.add.at(total, indices, values)
+        np.add.at(count, indices, 1.0)
+    return (total / np.maximum(count, 1.0)).astype(np.float32)
+
+

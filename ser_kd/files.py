@@ -1,0 +1,41 @@
+"""Files that are either whole or absent, so that any run can be killed at any moment."""
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+@contextlib.contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Yields a temporary path beside ``path`` (same suffix); renames it over ``path`` at the end.
+
+    After an error (a full disk, Ctrl-C) the temporary file is removed and ``path`` is as before.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
+    try:
+        yield partial
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes ``value`` as indented JSON, atomically."""
+    with atomic(path) as partial:
+        partial.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def write_npz(path: Path, **arrays: Any) -> None:
+    """Writes the arrays as an uncompressed .npz, atomically."""
+    with atomic(path) as partial, partial.open("wb") as file:
+        np.savez(file, **arrays)

@@ -1,0 +1,172 @@
+"""Speaker-disjoint splits: TFDS for CREMA-D, k-fold for the rest, folds for cross-fitting."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ser_kd.config import CorpusConfig
+from ser_kd.corpora import crema_d
+from ser_kd.corpora.clip import Clip, Corpus
+from ser_kd.errors import UserError
+
+_SPLIT_SEED = 0
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The clips of each part, in order of id. No speaker is in two parts.
+
+    Attributes:
+        train: With the clips that are not trained on; see ``training``.
+        validation: All of them, flawed ones too, as the official counts have them.
+        test: Likewise. Empty where the corpus on disk lacks its test speakers.
+        left_out: Clip id -> reason, as in the corpus.
+    """
+
+    train: tuple[Clip, ...]
+    validation: tuple[Clip, ...]
+    test: tuple[Clip, ...]
+    left_out: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def training(self) -> tuple[Clip, ...]:
+        """The clips to train on: ``train`` without those in ``left_out``."""
+        return tuple(clip for clip in self.train if clip.id not in self.left_out)
+
+    def require(self, *parts: str) -> None:
+        """Checks that the named parts hold clips.
+
+        Args:
+            parts: Of ``"train"``, ``"validation"``, ``"test"``.
+
+        Raises:
+            UserError: one is empty.
+        """
+        for part in parts:
+            if not getattr(self, part):
+                raise UserError(
+                    f"the {part} split is empty: none of its speakers is in the data folder; add "
+                    "their clips, or use another corpus or fold"
+                )
+
+
+def tfds_speakers_split(
+    speaker_ids: Iterable[str],
+) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
+    """Splits speakers as TFDS does for ``crema_d`` 1.0.0: 70 / 10 / 20 % after a fixed shuffle.
+
+    Args:
+        speaker_ids: Any order; repeats count once.
+
+    Returns:
+        Train, validation and test speakers.
+    """
+    speakers = sorted(set(speaker_ids))
+    np.random.RandomState(0).shuffle(speakers)
+    # Whole numbers: .7 + .1 is below .8 as a float, which for 10 speakers would leave none for
+    # validation. For CREMA-D's 91 speakers both give 63 / 9 / 19.
+    first, second = len(speakers) * 7 // 10, len(speakers) * 8 // 10
+    return (
+        frozenset(speakers[:first]),
+        frozenset(speakers[first:second]),
+        frozenset(speakers[second:]),
+    )
+
+
+def split_corpus(corpus: Corpus, config: CorpusConfig) -> Splits:
+    """Divides a corpus into train, validation and test by speaker.
+
+    CREMA-D: the TFDS split of its 91 actors, whoever of them is on disk. Demo: the same algorithm
+    on its own speakers. Others: ``config.folds`` folds balanced by clip count; fold
+    ``config.fold`` is the test set, the next one validation.
+
+    Raises:
+        UserError: a speaker is unknown and ``config.allow_unknown_speakers`` is not set, too few
+            speakers, or ``folds``/``fold`` out of range.
+    """
+    unknown = [clip for clip in corpus.clips if not clip.speaker]
+    if unknown:
+        raise UserError(
+            f"{len(unknown)} of {len(corpus.clips)} clips have no speaker (first: "
+            f"{unknown[0].id}), so that train and test could share one: name the speakers "
+            "(<emotion>/<speaker>/ folders or a CSV column), or set "
+            "corpus.allow_unknown_speakers = true"
+        )
+    if corpus.name == "crema_d":
+        train, validation, _ = tfds_speakers_split(crema_d.SPEAKERS)
+    elif corpus.name == "demo":
+        train, validation, _ = tfds_speakers_split(clip.speaker for clip in corpus.clips)
+        if not validation:
+            raise UserError(
+                f"{corpus.folder} holds {len(train) + 1} speakers: too few for train, validation "
+                "and test; use at least 10"
+            )
+    else:
+        train, validation = _fold_speakers(corpus, config)
+    parts: dict[str, list[Clip]] = {"train": [], "validation": [], "test": []}
+    for clip in corpus.clips:
+        in_validation = "validation" if clip.speaker in validation else "test"
+        parts["train" if clip.speaker in train else in_validation].append(clip)
+    return Splits(
+        train=tuple(parts["train"]),
+        validation=tuple(parts["validation"]),
+        test=tuple(parts["test"]),
+        left_out=corpus.left_out,
+    )
+
+
+def speaker_folds(clips: Sequence[Clip], folds: int, seed: int) -> tuple[frozenset[str], ...]:
+    """Deals speakers into folds of about equal clip count.
+
+    Args:
+        clips: Every one with a speaker.
+        folds: At least 2, at most the number of speakers.
+        seed: Decides between speakers of equal clip count; the same seed and clips (in any order)
+            give the same folds.
+
+    Returns:
+        One set of speakers per fold; every speaker is in exactly one, none is empty.
+
+    Raises:
+        UserError: too few folds, fewer speakers than folds, or a clip without a speaker.
+    """
+    if folds < 2:
+        raise UserError(f"folds = {folds}: at least 2 are needed")
+    counts = Counter(clip.speaker for clip in clips)
+    if "" in counts:
+        raise UserError(f"{counts['']} clips have no speaker: folds by speaker cannot be made")
+    if len(counts) < folds:
+        raise UserError(
+            f"folds = {folds}, but there are only {len(counts)} speakers: use fewer folds"
+        )
+    speakers = sorted(counts)
+    np.random.RandomState(seed).shuffle(speakers)
+    speakers.sort(key=lambda speaker: -counts[speaker])  # stable: the shuffle breaks ties
+    members: list[set[str]] = [set() for _ in range(folds)]
+    sizes = [0] * folds
+    for speaker in speakers:
+        smallest = sizes.index(min(sizes))
+        members[smallest].add(speaker)
+        sizes[smallest] += counts[speaker]
+    return tuple(frozenset(fold) for fold in members)
+
+
+def _fold_speakers(corpus: Corpus, config: CorpusConfig) -> tuple[frozenset[str], frozenset[str]]:
+    """Train and validation speakers of fold ``config.fold``."""
+    if config.folds < 3:
+        raise UserError(
+            f"folds = {config.folds}: at least 3 are needed (one to test, one to validate, the "
+            "rest to train)"
+        )
+    if not 0 <= config.fold < config.folds:
+        raise UserError(
+            f"fold = {config.fold}: use 0 to {config.folds - 1} (folds = {config.folds})"
+        )
+    folds = speaker_folds(corpus.clips, config.folds, _SPLIT_SEED)
+    test, validation = config.fold, (config.fold + 1) % config.folds
+    train = frozenset[str]().union(
+        *(fold for index, fold in enumerate(folds) if index not in (test, validation))
+    )
+    return train, folds[validation]
