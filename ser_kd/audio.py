@@ -125,6 +125,9 @@ def windows(
 
     Args:
         waveform: float32 [samples].
+        window_samples: Length of a window.
+        hop_samples: Distance of the windows, at most ``window_samples``.
+        grid_samples: Every start is a multiple of it.
 
     Returns:
         float32 [windows, window_samples], at least one window.
@@ -182,6 +185,8 @@ def _decode_tensorflow_io(path: Path) -> tuple[Waveform, int]:
     except (tf.errors.OpError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise AudioError(f"{path}: not readable as audio ({reason})") from None
-    if np.issubdtype(samples.dtype, np.integer):
+    if samples.dtype == np.uint8:  # 8-bit WAV has its zero at 128
+        samples = (samples.astype(np.float32) - 128) / 128
+    elif np.issubdtype(samples.dtype, np.integer):
         samples = samples / -float(np.iinfo(samples.dtype).min)
     return samples.mean(axis=1).astype(np.float32), rate_hz

@@ -61,14 +61,6 @@ class ClipArrays:
         return _join(chosen, [self.clip(row) for row in rows], self.samples[rows], self)
 
 
-@dataclass(frozen=True)
-class Waveforms:
-    """Decoded clips (int16) and why any are missing."""
-
-    arrays: ClipArrays
-    skipped: Mapping[str, str]
-
-
 _NO_WAVEFORMS = ClipArrays(
     (), np.empty(0, np.int16), np.zeros(1, np.int64), np.zeros(0, np.int64), 1, 0.0
 )
@@ -82,11 +74,15 @@ def _join(
     return replace(like, ids=tuple(ids), values=values, offsets=offsets, samples=samples)
 
 
-def load_waveforms(clips: Sequence[Clip], config: AudioConfig, cache_dir: Path) -> Waveforms:
+def load_waveforms(
+    clips: Sequence[Clip], config: AudioConfig, cache_dir: Path
+) -> tuple[ClipArrays, dict[str, str]]:
     """Decodes the clips once and keeps them in ``cache_dir`` as 16-bit samples.
 
     The cache is found again by the clips' ids, paths, sizes and times and by the audio settings.
-    Clips that cannot be decoded are skipped with a reason.
+
+    Returns:
+        The clips' samples (int16), and clip id -> reason for those that cannot be decoded.
 
     Raises:
         UserError: No clip could be decoded.
@@ -117,7 +113,7 @@ def load_waveforms(clips: Sequence[Clip], config: AudioConfig, cache_dir: Path) 
     offsets = np.array(index["offsets"])
     values = np.load(values_path, mmap_mode="r")
     arrays = ClipArrays(tuple(index["ids"]), values, offsets, np.diff(offsets), 1, 0.0)
-    return Waveforms(arrays, index["skipped"])
+    return arrays, index["skipped"]
 
 
 def _decode(clip: Clip, config: AudioConfig) -> np.ndarray | str:

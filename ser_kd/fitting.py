@@ -2,8 +2,8 @@
 
 import json
 import math
-import os
 import time
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -213,16 +213,15 @@ def forget_state(directory: Path) -> None:
     (directory / _STATE).unlink(missing_ok=True)
 
 
-def set_seed(seed: int, *names: str) -> None:
+def set_seed(seed: int, name: str) -> int:
     """Seeds Python, NumPy and TensorFlow for one network, whatever ran before it.
 
-    Every network has its own seed from the run's seed and its names, so that a resumed run, which
+    Every network has its own seed, made of the run's seed and its name, so that a resumed run, which
     skips finished networks, initialises the rest as an uninterrupted run does.
+
+    Returns:
+        The network's seed, below 2^31.
     """
-    import zlib
-
-    keras.utils.set_random_seed((seed * 1_000_003 + zlib.crc32("/".join(names).encode())) % 2**31)
-
-
-def limit_tensorflow_noise() -> None:
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    own = (seed * 1_000_003 + zlib.crc32(name.encode())) % 2**31
+    keras.utils.set_random_seed(own)
+    return own

@@ -14,7 +14,16 @@ from ser_kd.corpora import crema_d, emodb, folder, ravdess
 from ser_kd.corpora.clip import UNKNOWN_SPEAKER_PREFIX, Clip, Corpus, Found
 from ser_kd.errors import UserError
 
-__all__ = ["CORPORA", "DEMO_DIR", "Clip", "Corpus", "Reader", "find_reader", "load_corpus"]
+__all__ = [
+    "CORPORA",
+    "DEMO_DIR",
+    "Clip",
+    "Corpus",
+    "Reader",
+    "demo_folder",
+    "find_reader",
+    "load_corpus",
+]
 
 DEMO_DIR = Path("runs/demo_corpus")
 
@@ -127,18 +136,39 @@ def load_corpus(
     )
 
 
-def _data_dir(config: CorpusConfig, reader: Reader) -> Path:
-    if config.data_dir:
-        return Path(config.data_dir).expanduser()
-    if not reader.synthetic:
-        raise UserError(
-            f"corpus {config.name!r} needs a folder: give --data-dir (names there look like "
-            f"{reader.name_example})"
-        )
+def demo_folder(config: CorpusConfig, progress: Callable[[int, int], None] | None = None) -> Path:
+    """The demo corpus's folder; makes the corpus where there is none.
+
+    Args:
+        config: Its ``data_dir``; ``runs/demo_corpus`` if empty. A folder with clips that is given
+            by name is taken as it is, unless its making was interrupted.
+        progress: Called with (clips made, clips in all).
+
+    Raises:
+        UserError: the speech synthesiser is missing, or the folder holds something else.
+    """
+    given = Path(config.data_dir).expanduser() if config.data_dir else None
+    if given is not None:
+        unfinished = any(
+            given.glob("*.started.json")
+        )  # the mark that demo.py takes away at the end
+        if not unfinished and any(crema_d.audio_folder(given).glob("*_*_*_*.*")):
+            return given
     # Imported here: the speech synthesiser is an optional extra.
     from ser_kd.corpora.demo import ensure_demo_corpus
 
-    return ensure_demo_corpus(DEMO_DIR)
+    return ensure_demo_corpus(given or DEMO_DIR, progress=progress)
+
+
+def _data_dir(config: CorpusConfig, reader: Reader) -> Path:
+    if reader.synthetic:
+        return demo_folder(config)
+    if config.data_dir:
+        return Path(config.data_dir).expanduser()
+    raise UserError(
+        f"corpus {config.name!r} needs a folder: name it (names there look like "
+        f"{reader.name_example})"
+    )
 
 
 def _nothing_found(name: str, reader: Reader, root: Path, found: Found) -> str:

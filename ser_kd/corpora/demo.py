@@ -12,24 +12,23 @@ the classes overlap, and no single cue such as loudness or duration gives them a
 
 import ctypes
 import importlib
-import io
 import itertools
-import json
 import os
 import shutil
 import tempfile
 import wave
 from collections.abc import Callable, Mapping
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from types import ModuleType, TracebackType
-from typing import Any
+from typing import Self
 
 import numpy as np
 import soxr  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from ser_kd.errors import UserError
+from ser_kd.files import atomic, read_json, write_json
 
 CORPUS_VERSION = 1
 """Raise it with every change that alters the bytes of a clip."""
@@ -96,7 +95,7 @@ class Prosody:
     roughness: float
 
     def vector(self) -> Samples:
-        return np.array(astuple(self), dtype=np.float64)
+        return np.array([getattr(self, field.name) for field in fields(self)], dtype=np.float64)
 
 
 # Directions: Juslin & Laukka 2003 (Psychological Bulletin 129, tables 7 and 11), Scherer 2003
@@ -105,33 +104,38 @@ class Prosody:
 # tests, not measured on people.
 #              pitch range rate level tilt contour pause breath tremor rough
 EMOTION_PROSODY = {
-    "ANG": Prosody(2.2, 0.50, 0.16, 2.5, 1.8, -1.2, 0.00, 0.0, 0.00, 0.45),
-    "DIS": Prosody(-1.6, 0.00, -0.16, -0.5, -0.3, -2.6, 0.30, 0.1, 0.00, 0.65),
-    "FEA": Prosody(3.8, -0.45, 0.18, -0.5, 0.3, 0.6, 0.15, 0.6, 0.70, 0.00),
-    "HAP": Prosody(3.4, 0.60, 0.06, 1.5, 1.1, 2.2, 0.00, 0.1, 0.05, 0.00),
-    "NEU": Prosody(0.0, 0.00, 0.00, 0.0, 0.0, -0.4, 0.00, 0.0, 0.00, 0.05),
-    "SAD": Prosody(-2.0, -0.60, -0.18, -2.5, -1.6, -1.0, 0.40, 0.5, 0.20, 0.05),
+    "ANG": Prosody(2.0, 0.70, 0.22, 3.0, 3.4, -1.5, 0.00, 0.0, 0.00, 1.00),
+    "DIS": Prosody(-2.0, 0.00, -0.20, -0.5, -0.8, -4.5, 0.35, 0.1, 0.00, 1.00),
+    "FEA": Prosody(5.5, -0.70, 0.20, -0.5, 0.8, 0.6, 0.20, 1.0, 1.30, 0.00),
+    "HAP": Prosody(6.0, 1.20, 0.08, 2.0, 2.2, 5.0, 0.00, 0.3, 0.05, 0.00),
+    "NEU": Prosody(0.0, 0.00, 0.00, 0.0, 0.0, -0.4, 0.00, 0.0, 0.00, 0.00),
+    "SAD": Prosody(-2.5, -0.80, -0.24, -3.0, -3.2, -1.0, 0.60, 0.6, 0.20, 0.00),
 }
 """What the emotions have in common over speakers, before style, mixture and chance."""
 
-_SPEAKER_SPREAD = Prosody(0.0, 0.20, 0.10, 2.0, 0.7, 0.5, 0.10, 0.15, 0.08, 0.10)
+_SPEAKER_SPREAD = Prosody(0.0, 0.15, 0.08, 2.0, 0.4, 0.3, 0.05, 0.10, 0.05, 0.05)
 """Standard deviation between speakers' neutral voices (their pitch is their espeak voice's)."""
 
-_CLIP_SPREAD = Prosody(1.0, 0.22, 0.10, 2.0, 0.6, 0.8, 0.15, 0.15, 0.12, 0.12)
+_CLIP_SPREAD = Prosody(0.8, 0.20, 0.10, 2.0, 0.4, 0.6, 0.15, 0.12, 0.10, 0.10)
 """Standard deviation between clips of one speaker and emotion."""
 
-_EXPRESSIVITY_SPREAD = 0.20
-_STYLE_SPREAD = 0.40
-_MAX_MIXTURE = 0.5
+_EXPRESSIVITY_SPREAD = 0.15
+_STYLE_SPREAD = 0.25
+_MAX_MIXTURE = 0.4
 
 _ACCENTS = ("en-us", "en", "en-gb-scotland", "en-029", "en-gb-x-rp", "en-us-nyc", "en-gb-x-gbclan")
+# fmt: off
 _FEMALE_VARIANTS = (
-    "f1 f2 f3 f4 f5 Alicia Andrea Annie anika aunty belinda grandma linda shelby steph steph2"
-).split()
+    "f1", "f2", "f3", "f4", "f5", "Alicia", "Andrea", "Annie", "anika", "aunty", "belinda",
+    "grandma", "linda", "shelby", "steph", "steph2",
+)
 _MALE_VARIANTS = (
-    "m1 m2 m3 m4 m5 m6 m7 m8 Alex Andy Denis Diogo Gene Henrique Hugo Lee Michael Mike Nguyen max "
-    "michel miguel norbert pablo pedro quincy robert gustave sandro marcelo travis victor boris"
-).split()
+    "m1", "m2", "m3", "m4", "m5", "m6", "m7", "m8", "Alex", "Andy", "Denis", "Diogo", "Gene",
+    "Henrique", "Hugo", "Lee", "Michael", "Mike", "Nguyen", "max", "michel", "miguel", "norbert",
+    "pablo", "pedro", "quincy", "robert", "gustave", "sandro", "marcelo", "travis", "victor",
+    "boris",
+)
+# fmt: on
 
 
 @dataclass(frozen=True)
@@ -190,14 +194,14 @@ def draw_speaker(number: int, seed: int) -> DemoSpeaker:
         variant=variants[turn % len(variants)],
         accent=_ACCENTS[turn % len(_ACCENTS)],
         formant_scale=float(rng.uniform(0.95, 1.05)),
-        pitch_semitones=float(np.clip(rng.normal(0.0, 1.5), -3.5, 3.5)),
+        pitch_semitones=float(np.clip(rng.normal(0.0, 1.2), -3.0, 3.0)),
         neutral=_SPEAKER_SPREAD.vector() * rng.normal(size=cues),
         style=np.clip(style, 0.0, 2.0),
         gain_db=float(rng.uniform(-3.0, 3.0)),
-        noise_dbfs=float(rng.uniform(-62.0, -46.0)),
+        noise_dbfs=float(rng.uniform(-65.0, -50.0)),
         noise_slope_db_per_octave=float(rng.uniform(-6.0, 0.0)),
         bass_cut_hz=float(rng.uniform(40.0, 160.0)),
-        mic_db_per_octave=float(rng.normal(0.0, 0.8)),
+        mic_db_per_octave=float(rng.normal(0.0, 0.5)),
         reverb_seconds=float(rng.uniform(0.1, 0.5)),
         reverb_db=float(rng.uniform(-24.0, -8.0)),
     )
@@ -209,7 +213,7 @@ def draw_prosody(speaker: DemoSpeaker, emotion: str, rng: np.random.Generator) -
     cues = np.stack([EMOTION_PROSODY[name].vector() for name in emotions]) * speaker.style
     second = int(rng.integers(len(emotions)))
     share = _MAX_MIXTURE * rng.beta(1.0, 3.0)
-    intensity = rng.uniform(0.6, 1.3)
+    intensity = rng.uniform(0.75, 1.3)
     mixed = (1 - share) * cues[emotions.index(emotion)] + share * cues[second]
     chance = _CLIP_SPREAD.vector() * rng.normal(size=mixed.size)
     return Prosody(*(speaker.neutral + intensity * mixed + chance).tolist())
@@ -297,7 +301,7 @@ class Espeak:
             own = _variant_text(text, speaker.formant_scale)
             (variants / f"s{speaker.number}").write_text(own, "utf-8")
 
-    def __enter__(self) -> "Espeak":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -385,7 +389,8 @@ def _at(samples: Samples, positions: Samples) -> Samples:
     whole = np.floor(positions).astype(np.int64)
     t = positions - whole
     a, b, c, d = (padded[whole + offset] for offset in (1, 2, 3, 4))
-    return b + 0.5 * t * (c - a + t * (2 * a - 5 * b + 4 * c - d + t * (3 * (b - c) + d - a)))
+    cubic = c - a + t * (2 * a - 5 * b + 4 * c - d + t * (3 * (b - c) + d - a))
+    return np.asarray(b + 0.5 * t * cubic, np.float64)
 
 
 def _waver(count: int, hz: float, rng: np.random.Generator) -> Samples:
@@ -399,12 +404,12 @@ def _waver(count: int, hz: float, rng: np.random.Generator) -> Samples:
 def _bend_pitch(samples: Samples, prosody: Prosody, waver: Samples) -> Samples:
     """Contour and tremor of pitch, by reading the samples faster and slower. [n] -> [about n].
 
-    Formants move along, by a semitone or two at most.
+    Formants move along, by three semitones at most.
     """
     ramp = np.linspace(-0.5, 0.5, samples.size)
-    contour = float(np.clip(prosody.contour_semitones, -5.0, 5.0))
+    contour = float(np.clip(prosody.contour_semitones, -6.0, 6.0))
     semitones = contour * ramp + 0.6 * np.clip(prosody.tremor, 0.0, 1.5) * waver
-    positions = np.cumsum(2 ** (semitones / 12))
+    positions = np.cumsum(np.exp2(semitones / 12))
     return _at(samples, positions[positions < samples.size - 1])
 
 
@@ -428,7 +433,7 @@ def _filter(samples: Samples, db_per_octave: float, bass_cut_hz: float) -> Sampl
     spectrum = np.fft.rfft(samples, size)
     hz = np.fft.rfftfreq(size, 1 / SAMPLE_RATE_HZ)
     octaves = np.log2(np.maximum(hz, 125.0) / 1000.0)
-    gain = 10 ** (db_per_octave * octaves / 20) * hz / np.hypot(hz, bass_cut_hz)
+    gain = 10 ** (db_per_octave * octaves / 20) * hz / np.sqrt(hz**2 + bass_cut_hz**2)
     return np.asarray(np.fft.irfft(spectrum * gain, size)[: samples.size], np.float64)
 
 
@@ -443,7 +448,7 @@ def _record(
     dry = np.pad(samples, (before, after + max(short, 0)))
     dry = dry[: round(MAX_CLIP_SECONDS * SAMPLE_RATE_HZ)]
     tail = round(0.5 * speaker.reverb_seconds * SAMPLE_RATE_HZ)
-    room = rng.normal(size=tail) * 10 ** (-6.0 * np.arange(tail) / tail / 4)
+    room = rng.normal(size=tail) * 10 ** (-1.5 * np.arange(tail) / tail)
     room *= 10 ** (speaker.reverb_db / 20) / np.linalg.norm(room)
     size = 1 << (dry.size + tail).bit_length()
     wet = np.fft.irfft(np.fft.rfft(dry, size) * np.fft.rfft(room, size), size)[: dry.size]
@@ -471,11 +476,11 @@ def render_clip(
     rng = np.random.default_rng((seed, speaker.number, *place))
     prosody = draw_prosody(speaker, emotion, rng)
     samples = _speak(espeak, speaker, SENTENCES[sentence], prosody, rng)
-    # Room for a contour that slows the clip down.
-    waver = _waver(2 * samples.size, rng.uniform(4.0, 8.0), rng)
+    # Longer than the clip, for a contour may slow it down.
+    waver = _waver(samples.size * 5 // 4, rng.uniform(4.0, 8.0), rng)
     samples = _bend_pitch(samples, prosody, waver[: samples.size])
     samples = _voice_quality(samples, prosody, waver, rng)
-    slope = float(np.clip(prosody.tilt_db_per_octave, -4.0, 4.0)) + speaker.mic_db_per_octave
+    slope = float(np.clip(prosody.tilt_db_per_octave, -5.0, 5.0)) + speaker.mic_db_per_octave
     samples = _filter(samples, slope, speaker.bass_cut_hz)
     samples = _record(samples, speaker, prosody.level_db, rng)
     return np.clip(np.rint(samples * 32768.0), -32768, 32767).astype(np.int16)
@@ -487,21 +492,12 @@ _RECORD = "demo_corpus.json"
 _STARTED = "demo_corpus.started.json"
 
 
-def _write_atomically(path: Path, content: bytes) -> None:
-    """Whoever interrupts us, there is never half a file under ``path``."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    partial.write_bytes(content)
-    os.replace(partial, path)
-
-
-def _wav_bytes(samples: NDArray[np.int16]) -> bytes:
-    buffer = io.BytesIO()
-    with wave.open(buffer, "wb") as file:
+def _write_wav(path: Path, samples: NDArray[np.int16]) -> None:
+    with atomic(path) as partial, wave.open(str(partial), "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
         file.setframerate(SAMPLE_RATE_HZ)
         file.writeframes(samples.astype("<i2").tobytes())
-    return buffer.getvalue()
 
 
 def _check_counts(speakers: int, sentences: int) -> None:
@@ -528,7 +524,7 @@ def _recorded(directory: Path, settings: Mapping[str, int]) -> bool:
             )
         return False
     try:
-        found = json.loads(records[0].read_text("utf-8"))
+        found = read_json(records[0])
         differing = {name: found[name] for name in settings if found[name] != settings[name]}
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{records[0]} cannot be read: delete {directory}") from error
@@ -599,18 +595,15 @@ def ensure_demo_corpus(
     cast = {number: draw_speaker(number, seed) for number in {number for number, *_ in missing}}
     with Espeak(list(cast.values())) as espeak:
         audio.mkdir(parents=True, exist_ok=True)
-        _write_atomically(directory / _STARTED, _json_bytes(settings))
-        _write_atomically(directory / "README.txt", _README.encode())
+        write_json(directory / _STARTED, settings)
+        with atomic(directory / "README.txt") as partial:
+            partial.write_text(_README, encoding="utf-8")
         for done, (number, sentence, emotion, path) in enumerate(missing, 1 + total - len(missing)):
             samples = render_clip(espeak, cast[number], sentence, emotion, seed)
-            _write_atomically(path, _wav_bytes(samples))
+            _write_wav(path, samples)
             if progress is not None:
                 progress(done, total)
         record = {**settings, "clips": total, "synthetic": True, "espeak_ng": espeak.version}
-    _write_atomically(directory / _RECORD, _json_bytes(record))
+    write_json(directory / _RECORD, record)
     (directory / _STARTED).unlink(missing_ok=True)
     return directory
-
-
-def _json_bytes(record: Mapping[str, Any]) -> bytes:
-    return (json.dumps(record, indent=2) + "\n").encode()

@@ -23,7 +23,7 @@ def read(folder: Path, metadata_dir: Path | None) -> Found:
     Clip ids are the paths relative to the root, with suffix, or the CSV's ``id`` column.
 
     Raises:
-        UserError: missing or empty folder, several CSVs, bad CSV, an id that stands twice.
+        UserError: missing or empty folder, several CSVs, bad CSV, an id or file that stands twice.
     """
     del metadata_dir  # other columns of the CSV are the metadata
     if folder.is_file() and folder.suffix.lower() == ".csv":
@@ -79,6 +79,7 @@ def _read_csv(table: Path) -> Found:
     clips: list[Clip] = []
     dropped: dict[str, str] = {}
     row_of_id: dict[str, int] = {}
+    row_of_path: dict[Path, int] = {}
     for number, row in enumerate(reader, start=2):
         cells = {name: (value or "").strip() for name, value in row.items() if name}
         name = cells.pop("path")
@@ -93,6 +94,12 @@ def _read_csv(table: Path) -> Found:
             )
         row_of_id[clip_id] = number
         path = table.parent / Path(name).expanduser()
+        if path in row_of_path:
+            raise UserError(
+                f"{table}: rows {row_of_path[path]} and {number} both name the file {name}; a clip "
+                "has one label and one row"
+            )
+        row_of_path[path] = number
         if not path.is_file():
             dropped[name] = f"row {number} of {table.name}: no such file"
         elif not emotion:

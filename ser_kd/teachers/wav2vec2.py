@@ -48,8 +48,9 @@ def architecture(**overrides: Any) -> "Wav2Vec2Config":
             raise UserError(f"unknown Wav2Vec2 architecture key {key!r}{hint}")
     try:
         config = Wav2Vec2Config(**overrides)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"Wav2Vec2 architecture: {' '.join(str(error).split())}") from error
+    except Exception as error:  # what it raises for a wrong value differs between versions
+        reason = " ".join(str(error.__cause__ or error).split())
+        raise UserError(f"Wav2Vec2 architecture: {reason}") from error
     _check(config)
     return config
 
@@ -346,6 +347,7 @@ class Wav2Vec2Encoder(keras.Model):
             EncoderLayer(config, name=f"layer_{i}") for i in range(config.num_hidden_layers)
         ]
         self.layerdrop_seed = keras.random.SeedGenerator()
+        self.supports_masking = True  # or Keras warns that the mask is lost
 
     def build(self, input_shape: Any = None) -> None:
         """Makes all weights: their shapes follow from the config alone."""
@@ -355,6 +357,9 @@ class Wav2Vec2Encoder(keras.Model):
         for layer in (self.positional, self.norm, *self.encoder_layers):
             layer.build((None, None, dim))
         self.built = True
+
+    def compute_mask(self, inputs: Any, previous_mask: Any = None) -> None:
+        """None: a mask of samples does not fit the frames that come out."""
 
     def frame_lengths(self, samples: Any) -> Any:
         """Frames that ``samples`` (int or int tensor) real samples give; at least one."""

@@ -1,0 +1,122 @@
+"""Keras -> SavedModel -> .tflite, and what an app needs beside it.
+
+``model.export`` and ``from_saved_model`` is the only way that works on every TensorFlow from 2.16
+to 2.21: ``from_keras_model`` aborts the process on 2.16, and ``from_concrete_functions`` silently
+gives NaN for Keras 3 models.
+"""
+
+import contextlib
+import io
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ser_kd import data, files
+from ser_kd.config import Config
+from ser_kd.errors import UserError
+from ser_kd.frontend import Frontend
+from ser_kd.progress import say
+
+KINDS = ("float32", "int8")
+
+
+def model_path(export_dir: Path, kind: str) -> Path:
+    """Where the student of that kind is written."""
+    return export_dir / f"student_{kind}.tflite"
+
+
+def write_sidecars(export_dir: Path, config: Config, labels: tuple[str, ...]) -> None:
+    """Writes ``labels.txt`` (one per line, in output order) and ``frontend.json``."""
+    Frontend.of(config, labels).write(export_dir)
+
+
+def convert(
+    model: keras.Model, kinds: tuple[str, ...], export_dir: Path, calibration: np.ndarray
+) -> None:
+    """Writes ``student_<kind>.tflite`` for each of ``kinds``, each one atomically.
+
+    Args:
+        model: float32 ``[batch, frames, mels]`` -> logits.
+        kinds: Of ``KINDS``.
+        export_dir: Receives the files.
+        calibration: float32 ``[windows, frames, mels]``, from which int8 takes its ranges.
+
+    Raises:
+        UserError: TensorFlow cannot convert the model.
+    """
+    if not kinds:
+        return
+    with tempfile.TemporaryDirectory(prefix="ser_kd-") as saved:
+        # A static batch: nothing but one window at a time is asked for, and operators such as
+        # the unrolled LSTM then need no shape arithmetic.
+        signature = [tf.TensorSpec((1, *model.input_shape[1:]), tf.float32, name="logmel")]
+        with contextlib.redirect_stdout(io.StringIO()):  # older Keras ignores ``verbose``
+            model.export(saved, verbose=False, input_signature=signature)
+        for kind in kinds:
+            say(f"  converting to {kind}")
+            path = model_path(export_dir, kind)
+            content = _convert(saved, kind, calibration)
+            with files.atomic(path) as partial:
+                partial.write_bytes(content)
+
+
+def _convert(saved: str, kind: str, calibration: np.ndarray) -> bytes:
+    converter = tf.lite.TFLiteConverter.from_saved_model(saved)
+    if kind == "int8":
+
+        def representative_dataset() -> Iterator[list[np.ndarray]]:
+            for window in calibration:
+                yield [window[np.newaxis]]
+
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.representative_dataset = representative_dataset
+        # Without a fallback: an operator that int8 lacks is an error, not a float island.
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.inference_input_type = tf.int8
+        converter.inference_output_type = tf.int8
+    try:
+        content: bytes = converter.convert()
+    except Exception as error:  # the converter raises whatever its passes raise
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(f"the student cannot be converted to {kind}: {reason}") from error
+    return content
+
+
+def calibration_windows(
+    logmel: data.ClipArrays, training_ids: list[str], config: Config
+) -> np.ndarray:
+    """All windows of ``config.export.calibration_clips`` training clips, drawn by the run's seed.
+
+    They are cut as in evaluation, zeros after short clips included, for that is what the model
+    will see.
+
+    Returns:
+        float32 ``[windows, frames, mels]``.
+
+    Raises:
+        UserError: There is no clip to calibrate on.
+    """
+    count = min(config.export.calibration_clips, len(training_ids))
+    if count < 1:
+        raise UserError(
+            f"int8 needs clips to calibrate on: export.calibration_clips = "
+            f"{config.export.calibration_clips}, training clips: {len(training_ids)}"
+        )
+    chosen = np.random.default_rng(config.seed).choice(len(training_ids), count, replace=False)
+    arrays = logmel.select([training_ids[index] for index in sorted(chosen)])
+    return all_windows(arrays, config)[1]
+
+
+def all_windows(arrays: data.ClipArrays, config: Config) -> tuple[np.ndarray, np.ndarray]:
+    """Clip index ``[windows]`` and features ``[windows, frames, mels]``, as in evaluation."""
+    windowing = data.Windowing.of(config.audio, config.logmel)
+    frames = config.logmel.frames(config.audio.window_samples)
+    batches = list(data.evaluation_batches(arrays, windowing, frames, 256))
+    return (
+        np.concatenate([clips for clips, _, _ in batches]),
+        np.concatenate([windows for _, windows, _ in batches]),
+    )

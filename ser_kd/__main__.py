@@ -1,0 +1,27 @@
+"""``python -m ser_kd`` (also installed as ``ser-kd``): look at data, predict."""
+
+import argparse
+import sys
+
+from ser_kd import __version__, predict
+from ser_kd.cli import guarded
+from ser_kd.corpora import inspect
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="ser-kd", description=__doc__)
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name, module, summary in (
+        ("data", inspect, "say what a corpus folder holds, or download CREMA-D into it"),
+        ("predict", predict, "print the emotion of audio files"),
+    ):
+        command = commands.add_parser(name, help=summary, description=module.__doc__)
+        module.add_arguments(command)
+        command.set_defaults(run=module.run)
+    parsed = parser.parse_args(arguments)
+    return guarded(lambda: parsed.run(parsed))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

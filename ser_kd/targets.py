@@ -1,0 +1,171 @@
+"""A teacher's predictions by clip id: stored once, used by every student."""
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ser_kd import files
+from ser_kd.errors import UserError
+
+ALL_FOLDS = -1
+"""The fold of a clip that no fold trained on: its prediction is the mean of all folds."""
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Predictions of one teacher.
+
+    Attributes:
+        ids: Clip ids.
+        logits: float32 ``[clips, classes]``, in the order of the corpus's labels.
+        embedding: float32 ``[clips, size]``; size 0 where the teacher gives none.
+        fold: int ``[clips]``: which fold's network predicted the clip; ``ALL_FOLDS`` for the mean.
+        view: int ``[clips]``: the augmented view of the clip; 0 is the clip as it is.
+    """
+
+    ids: tuple[str, ...]
+    logits: np.ndarray
+    embedding: np.ndarray
+    fold: np.ndarray
+    view: np.ndarray
+
+    def logits_of(self, ids: Sequence[str], teacher: str) -> np.ndarray:
+        """Logits ``[len(ids), classes]`` in the order of ``ids``.
+
+        Raises:
+            UserError: The teacher did not predict some of them.
+        """
+        row = {clip_id: index for index, clip_id in enumerate(self.ids)}
+        missing = [clip_id for clip_id in ids if clip_id not in row]
+        if missing:
+            raise UserError(
+                f"teacher {teacher!r} has no prediction for {len(missing)} of {len(ids)} clips, "
+                f"the first is {missing[0]!r}; add them to its file, or train on fewer clips"
+            )
+        return self.logits[[row[clip_id] for clip_id in ids]]
+
+
+def write_targets(path: Path, targets: Targets) -> None:
+    """Writes an .npz with ``ids``, ``logits``, ``embedding``, ``fold`` and ``view``."""
+    files.write_npz(
+        path,
+        ids=np.array(targets.ids),
+        logits=targets.logits.astype(np.float32),
+        embedding=targets.embedding.astype(np.float32),
+        fold=targets.fold.astype(np.int32),
+        view=targets.view.astype(np.int32),
+    )
+
+
+def read_targets(path: Path, labels: Sequence[str]) -> Targets:
+    """Reads predictions made here or elsewhere.
+
+    Args:
+        path: An .npz with ``ids`` and ``logits`` (``embedding``, ``fold``, ``view`` are optional), or
+            a CSV with a column ``id`` and one column of logits per label; other columns named
+            ``embedding_0`` ... make the embedding. The logits of probabilities are their logarithms.
+        labels: The corpus's labels in order. An .npz may carry its own order as ``labels``.
+
+    Raises:
+        UserError: Unreadable, wrong shape, unknown or missing label, repeated id, not finite.
+    """
+    if not path.is_file():
+        raise UserError(f"no predictions file {str(path)!r}")
+    try:
+        targets = _read_csv(path, labels) if path.suffix == ".csv" else _read_npz(path, labels)
+    except (OSError, KeyError, ValueError, EOFError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{path} holds no predictions: {error}") from None
+    clips = len(targets.ids)
+    if targets.logits.shape != (clips, len(labels)):
+        raise UserError(
+            f"{path}: logits have shape {targets.logits.shape}, but there are {clips} ids and "
+            f"{len(labels)} labels ({', '.join(labels)})"
+        )
+    if len(set(targets.ids)) != clips:
+        raise UserError(f"{path}: some clip ids occur twice")
+    if not np.isfinite(targets.logits).all():
+        worst = targets.ids[int(np.argmin(np.isfinite(targets.logits).all(1)))]
+        raise UserError(f"{path}: the logits of {worst!r} are not finite")
+    return targets
+
+
+def _read_npz(path: Path, labels: Sequence[str]) -> Targets:
+    with np.load(path, allow_pickle=False) as stored:
+        ids = tuple(str(clip_id) for clip_id in stored["ids"])
+        logits = np.asarray(stored["logits"], np.float32)
+        zeros = np.zeros(len(ids), np.int32)
+        embedding = stored["embedding"] if "embedding" in stored else np.zeros((len(ids), 0))
+        fold = stored["fold"] if "fold" in stored else zeros + ALL_FOLDS
+        view = stored["view"] if "view" in stored else zeros
+        if "labels" in stored:
+            logits = logits[:, _order([str(name) for name in stored["labels"]], labels, path)]
+    return Targets(ids, logits, np.asarray(embedding, np.float32), fold, view)
+
+
+def _read_csv(path: Path, labels: Sequence[str]) -> Targets:
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file)
+        names = list(reader.fieldnames or [])
+        rows = list(reader)
+    if "id" not in names:
+        raise UserError(f"{path}: the CSV needs a column 'id' (it has {', '.join(names)})")
+    _order(names, labels, path)
+    size = sum(name.startswith("embedding_") for name in names)
+    ids = tuple(row["id"] for row in rows)
+    logits = np.array([[float(row[name]) for name in labels] for row in rows], np.float32)
+    embedding = np.array(
+        [[float(row[f"embedding_{i}"]) for i in range(size)] for row in rows], np.float32
+    )
+    zeros = np.zeros(len(ids), np.int32)
+    return Targets(ids, logits, embedding.reshape(len(ids), size), zeros + ALL_FOLDS, zeros)
+
+
+def _order(names: Sequence[str], labels: Sequence[str], path: Path) -> list[int]:
+    missing = [label for label in labels if label not in names]
+    if missing:
+        raise UserError(f"{path} has no predictions for the label {missing[0]!r}")
+    return [list(names).index(label) for label in labels]
+
+
+def mix_teachers(
+    teachers: Mapping[str, Targets],
+    weights: Mapping[str, float],
+    ids: Sequence[str],
+    temperature: float,
+) -> np.ndarray:
+    """One set of logits for several teachers: the weighted mean of their softened predictions.
+
+    The gradient of ``KL(mixture || student)`` is the weighted mean of the teachers' own gradients, so
+    learning from the mixture is learning from all of them.
+
+    Args:
+        teachers: Targets by name.
+        weights: Shares by name; empty = equal shares.
+        ids: Clips.
+        temperature: The distillation temperature.
+
+    Returns:
+        Logits ``[len(ids), classes]``; softened at ``temperature`` they are the mixture.
+    """
+    if len(teachers) == 1:
+        (name, targets), *_ = teachers.items()
+        return targets.logits_of(ids, name)
+    shares = {name: weights.get(name, 0.0) if weights else 1.0 for name in teachers}
+    total = sum(shares.values())
+    mixture = sum(
+        share / total * softmax(teachers[name].logits_of(ids, name) / temperature)
+        for name, share in shares.items()
+        if share > 0
+    )
+    return (temperature * np.log(mixture + 1e-12)).astype(np.float32)
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    probs: np.ndarray = shifted / shifted.sum(axis=-1, keepdims=True)
+    return probs

@@ -1,0 +1,173 @@
+"""Out-of-fold predictions: no clip's target comes from a network that heard its speaker."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from ser_kd import files
+from ser_kd.config import (
+    Config,
+    EnsembleTeacherConfig,
+    FileTeacherConfig,
+    TeacherConfig,
+    Wav2Vec2TeacherConfig,
+)
+from ser_kd.progress import say
+from ser_kd.run import Run, RunData
+from ser_kd.splits import speaker_folds
+from ser_kd.targets import ALL_FOLDS, Targets, read_targets, write_targets
+
+FOLD_RECORD = "fold.json"
+PREDICTIONS = "predictions.npz"
+TARGETS = "targets.npz"
+_EPSILON = 1e-12
+
+
+class Teacher(Protocol):
+    """What a teacher that is trained here has to do, for one fold at a time."""
+
+    def network_paths(self, directory: Path) -> list[Path]: ...
+
+    def train(self, ids: Sequence[str], directory: Path, label: str) -> None: ...
+
+    def predict(self, ids: Sequence[str], directory: Path) -> tuple[np.ndarray, np.ndarray]: ...
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Who is trained on and whose targets come of it."""
+
+    number: int
+    directory: Path
+    training_speakers: frozenset[str]
+    target_speakers: frozenset[str]
+
+    @property
+    def network_label(self) -> str:
+        return f"{self.directory.parent.name} fold {self.number + 1}"
+
+
+def make_teacher(name: str, config: Config, run_data: RunData) -> Teacher:
+    """The teacher of that name, ready to train."""
+    teacher = config.teachers[name]
+    if isinstance(teacher, EnsembleTeacherConfig):
+        from ser_kd.teachers.logmel_ensemble import LogMelEnsemble
+
+        return LogMelEnsemble(name, teacher, config, run_data)
+    if isinstance(teacher, Wav2Vec2TeacherConfig):
+        # Imported only where it is used: it brings in transformers.
+        from ser_kd.teachers.finetuning import Wav2Vec2Teacher
+
+        return Wav2Vec2Teacher(name, teacher, config, run_data)
+    raise TypeError(f"a teacher of kind {teacher.kind!r} is not trained here")
+
+
+def make_folds(directory: Path, teacher: TeacherConfig, run: Run, run_data: RunData) -> list[Fold]:
+    """Divides the training speakers; in-fold teachers have one fold that trains on everyone."""
+    assert not isinstance(teacher, FileTeacherConfig)
+    clips = run_data.splits.training
+    speakers = frozenset(clip.speaker for clip in clips)
+    if teacher.in_fold:
+        return [Fold(0, directory / "fold_0", speakers, speakers)]
+    held_out = speaker_folds(clips, teacher.folds, run.config.seed)
+    return [
+        Fold(number, directory / f"fold_{number}", speakers - group, group)
+        for number, group in enumerate(held_out)
+    ]
+
+
+def teacher_targets(name: str, run: Run, run_data: RunData) -> Targets:
+    """The stage: trains a teacher's folds, predicts, and stores the targets of all clips.
+
+    A training clip's target comes from the fold that never heard its speaker (neither for weights,
+    nor for choosing an epoch, nor for feature statistics). Validation and test clips, which
+    no fold trained on, get the mean of all folds. What is finished is found again.
+
+    Returns:
+        The stored targets; for a teacher of kind ``file``, what the file holds.
+    """
+    teacher_config = run.config.teachers[name]
+    if isinstance(teacher_config, FileTeacherConfig):
+        return read_targets(Path(teacher_config.path).expanduser(), run_data.labels)
+    directory = run.teacher_dir(name)
+    path = directory / TARGETS
+    if not path.exists():
+        folds = make_folds(directory, teacher_config, run, run_data)
+        teacher = make_teacher(name, run.config, run_data)
+        for fold in folds:
+            _fit_and_predict(fold, teacher, teacher_config.in_fold, run_data)
+        write_targets(path, _assemble(folds, run_data))
+    else:
+        say(f"  {name}: targets are there")
+    return read_targets(path, run_data.labels)
+
+
+def _training_ids(fold: Fold, run_data: RunData) -> list[str]:
+    speakers = run_data.speakers
+    return [i for i in run_data.ids("training") if speakers[i] in fold.training_speakers]
+
+
+def _target_ids(fold: Fold, run_data: RunData) -> list[str]:
+    """Training clips of the fold's target speakers, and every clip outside of training."""
+    speakers = run_data.speakers
+    own = [i for i in run_data.ids("training") if speakers[i] in fold.target_speakers]
+    return own + run_data.ids("validation") + run_data.ids("test")
+
+
+def _fit_and_predict(fold: Fold, teacher: Teacher, in_fold: bool, run_data: RunData) -> None:
+    if (fold.directory / PREDICTIONS).exists():
+        say(f"  {fold.network_label}: predictions are there")
+        return
+    training_ids = _training_ids(fold, run_data)
+    heard = sorted({run_data.speakers[clip_id] for clip_id in training_ids})
+    files.write_json(
+        fold.directory / FOLD_RECORD,
+        {
+            "fold": fold.number,
+            "in_fold": in_fold,
+            "training_speakers": heard,
+            "feature_statistics_speakers": heard,
+            # The last epoch is kept, so no clip is needed to stop early.
+            "early_stopping_speakers": [],
+            "target_speakers": sorted(fold.target_speakers),
+            "training_clips": len(training_ids),
+        },
+    )
+    teacher.train(training_ids, fold.directory, fold.network_label)
+    ids = _target_ids(fold, run_data)
+    probs, embedding = teacher.predict(ids, fold.directory)
+    files.write_npz(
+        fold.directory / PREDICTIONS, ids=np.array(ids), probs=probs, embedding=embedding
+    )
+
+
+def _assemble(folds: Sequence[Fold], run_data: RunData) -> Targets:
+    """Own fold for training clips, mean over folds for the others."""
+    training = set(run_data.ids("training"))
+    own: dict[str, tuple[int, np.ndarray, np.ndarray]] = {}
+    others: dict[str, list[np.ndarray]] = {}
+    for fold in folds:
+        with np.load(fold.directory / PREDICTIONS) as stored:
+            ids, probs, embedding = stored["ids"], stored["probs"], stored["embedding"]
+        for clip_id, p, e in zip(ids, probs, embedding, strict=True):
+            if clip_id in training:
+                own[str(clip_id)] = (fold.number, p, e)
+            else:
+                others.setdefault(str(clip_id), []).append(p)
+    # Embeddings of different folds' networks have nothing in common: their mean means nothing.
+    size = next(iter(own.values()))[2].shape[0]
+    no_embedding = np.full(size, np.nan, np.float32)
+    rows = {clip_id: row for clip_id, row in own.items()}
+    rows |= {i: (ALL_FOLDS, np.mean(probs, axis=0), no_embedding) for i, probs in others.items()}
+    ids = sorted(rows)
+    probs = np.array([rows[clip_id][1] for clip_id in ids])
+    return Targets(
+        ids=tuple(ids),
+        logits=np.log(probs + _EPSILON),
+        embedding=np.array([rows[clip_id][2] for clip_id in ids]),
+        fold=np.array([rows[clip_id][0] for clip_id in ids]),
+        view=np.zeros(len(ids), np.int32),
+    )

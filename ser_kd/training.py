@@ -1,0 +1,79 @@
+"""The stages from a corpus to trained students. Each leaves files; what is finished is found again."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from ser_kd import data, files, fitting
+from ser_kd.config import DistillConfig
+from ser_kd.logmel_network import score_logmel, train_logmel_network
+from ser_kd.progress import say
+from ser_kd.run import Run, RunData
+from ser_kd.targets import Targets, mix_teachers
+from ser_kd.teachers.crossfit import teacher_targets
+
+LABELS_ONLY = DistillConfig(label_weight=1.0, logit_weight=0.0, temperature=1.0)
+
+
+def all_teacher_targets(run: Run, run_data: RunData) -> dict[str, Targets]:
+    """Trains every teacher of the run and returns their targets by name."""
+    return {name: teacher_targets(name, run, run_data) for name in run.config.teachers}
+
+
+def distilled_student(
+    run: Run, run_data: RunData, targets: Mapping[str, Targets]
+) -> keras.Model:
+    """The student that learns from labels and teachers: ``student.keras``."""
+    config = run.config.distill
+    ids = run_data.logmel.select(run_data.ids("training")).ids
+    chosen = {name: targets[name] for name in (config.teachers or targets)}
+    if not chosen:
+        say("  no teacher: the student learns from labels alone")
+        return _student(run, run_data, run.directory, LABELS_ONLY, {}, "student")
+    logits = mix_teachers(chosen, config.teachers, ids, config.temperature)
+    return _student(run, run_data, run.directory, config, {"teacher_logits": logits}, "student")
+
+
+def baseline_student(run: Run, run_data: RunData) -> keras.Model:
+    """The same student from labels alone, everything else equal: ``baseline/student.keras``."""
+    return _student(run, run_data, run.baseline_dir, LABELS_ONLY, {}, "baseline")
+
+
+def _student(
+    run: Run,
+    run_data: RunData,
+    directory: Path,
+    distill: DistillConfig,
+    teacher_logits: Mapping[str, np.ndarray],
+    name: str,
+) -> keras.Model:
+    path = directory / run.student_path.name
+    if path.exists():
+        say(f"  {name}: {path} is there")
+        return keras.models.load_model(path)
+    config = run.config
+    training = run_data.logmel.select(run_data.ids("training"))
+    validation = run_data.logmel.select(run_data.ids("validation"))
+    truth = run_data.one_hot(validation.ids).argmax(1)
+    windowing = data.Windowing.of(config.audio, config.logmel)
+    model = train_logmel_network(
+        training,
+        {"labels": run_data.one_hot(training.ids), **teacher_logits},
+        config.student,
+        config.fit,
+        config.augment,
+        # With a teacher or without, the student begins with the same weights and sees the same clips.
+        distill,
+        config.audio,
+        config.logmel,
+        config.seed,
+        "student",
+        directory,
+        lambda network: score_logmel(network, validation, windowing, truth),
+    )
+    with files.atomic(path) as partial:
+        model.save(partial)
+    fitting.forget_state(directory)
+    return model

@@ -1,0 +1,101 @@
+"""From a folder of speech to a phone-ready file.
+
+    python train.py                                                  the demo: no download
+    python train.py --recipe crema_d_cpu --data-dir ~/CREMA-D        real speech
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from ser_kd.cli import guarded
+from ser_kd.config import Config, load_config, recipe_names
+from ser_kd.progress import say
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--recipe",
+        default="demo",
+        metavar="NAME|FILE",
+        help=f"a shipped recipe ({', '.join(recipe_names())}) or a .toml file; default: demo",
+    )
+    parser.add_argument("--data-dir", help="the corpus's folder")
+    parser.add_argument("--metadata-dir", help="the folder of the corpus's CSV files")
+    parser.add_argument("--run-dir", type=Path, help="default: runs/<recipe>")
+    parser.add_argument("--seed", type=int)
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="SECTION.KEY=VALUE",
+        help="changes a setting of the recipe; may be repeated",
+    )
+    parsed = parser.parse_args(arguments)
+    return guarded(lambda: _train(_config(parsed), parsed.run_dir))
+
+
+def _config(parsed: argparse.Namespace) -> Config:
+    overrides = list(parsed.set)
+    for key, value in (
+        ("corpus.data_dir", parsed.data_dir),
+        ("corpus.metadata_dir", parsed.metadata_dir),
+    ):
+        if value is not None:
+            overrides.append(f"{key}={json.dumps(value)}")
+    if parsed.seed is not None:
+        overrides.append(f"seed={parsed.seed}")
+    return load_config(parsed.recipe, overrides)
+
+
+def _train(config: Config, run_dir: Path | None) -> int:
+    # Imported late: a wrong argument should not wait for TensorFlow.
+    from export import export_run
+    from ser_kd import evaluation, measure, report, training
+    from ser_kd.run import Run
+
+    run = Run.create(config, run_dir)
+    _announce(run.directory, config)
+    say("\n1. Data")
+    run_data = run.data()
+    say("\n2. Teachers" if config.teachers else "\n2. Teachers: none")
+    targets = training.all_teacher_targets(run, run_data)
+    say("\n3. Student from labels alone (what distillation is compared with)")
+    training.baseline_student(run, run_data)
+    say("\n4. Student from labels and teachers")
+    training.distilled_student(run, run_data, targets)
+    say("\n5. Export to TensorFlow Lite")
+    export_run(run, run_data)
+    say("\n6. Scores, time and memory")
+    evaluation.evaluate(run, run_data, targets)
+    measure.measure_run(run)
+    say("\n" + report.summary(run.directory))
+    _say_what_next(run.export_dir / "student_int8.tflite", config)
+    return 0
+
+
+def _announce(directory: Path, config: Config) -> None:
+    teachers = ", ".join(f"{name} ({t.kind})" for name, t in config.teachers.items()) or "none"
+    say(f"run folder  {directory}  (the same command goes on where it was interrupted)")
+    say(f"corpus      {config.corpus.name}  {config.corpus.data_dir}".rstrip())
+    say(f"teachers    {teachers}")
+    say(f"student     {config.student.kind}, width {config.student.width:g}")
+    say("steps       data, teachers, student without and with them, export, scores")
+    if config.expected_minutes:
+        say(f"time        about {config.expected_minutes:g} minutes on 2 CPU cores")
+
+
+def _say_what_next(model: Path, config: Config) -> None:
+    say(f"\nFor the phone: {model} with labels.txt and frontend.json beside it.")
+    say(f"Try it:        python -m ser_kd predict {model} SOME_SPEECH.wav")
+    if config.corpus.name == "demo":
+        say("Real speech:   python -m ser_kd data crema_d ~/CREMA-D --download")
+        say("               python train.py --recipe crema_d_cpu --data-dir ~/CREMA-D")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
