@@ -1,10 +1,139 @@
-"""``python -m export RUN_DIR``: a run's student -> .tflite files, verified.
+"""A run's student -> .tflite files, verified: ``python -m export RUN_DIR``.
 
-figures = export.export_run(run, run.data())
+Stages meet at files: whatever is in ``export/`` and younger than the student is kept, so a killed
+export goes on where it was. ``export.json`` is written last.
 """
 
-from export.convert import convert
-from export.verify import verify
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from export import convert, verify
+from ser_kd import files
+from ser_kd.errors import UserError
+from ser_kd.predict import keras_logits, load_keras
+from ser_kd.progress import say
 from ser_kd.run import Run, RunData
 
-__all__ = ["export_run"]
+__all__ = ["export_run", "table"]
+
+
+def export_run(run: Run, run_data: RunData, force: bool = False) -> dict[str, Any]:
+    """Converts ``student.keras`` of a run to float32 and int8 and compares both with it.
+
+    Args:
+        run: Has a trained student.
+        run_data: Its data: int8 is calibrated on training clips, both are compared on all
+            validation clips.
+        force: Whether to convert again what is there.
+
+    Returns:
+        The content of ``export.json``.
+
+    Raises:
+        UserError: No or no usable student, a failed conversion, or figures outside of
+            ``config.export`` (they are in ``export.json`` all the same).
+    """
+    student, folder, config = run.student_path, run.export_dir, run.config
+    if not student.is_file():
+        raise UserError(f"{run.directory} has no student.keras: train first, python train.py")
+    figures = None if force else _finished(run)
+    if figures is None:
+        figures = _export(run, run_data, force)
+        files.write_json(folder / "export.json", figures)
+    found = verify.problems(figures["models"], config.export)
+    if found:
+        raise UserError("; ".join(found) + f"; all figures are in {folder / 'export.json'}")
+    return figures
+
+
+def _export(run: Run, run_data: RunData, force: bool) -> dict[str, Any]:
+    student, folder, config = run.student_path, run.export_dir, run.config
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "export.json").unlink(missing_ok=True)  # it tells of other files
+    model = load_keras(student)
+    labels = run_data.labels
+    validation = run_data.logmel.select(run_data.ids("validation"))
+    clips, windows = convert.all_windows(validation, config)
+    expected = (config.logmel.frames(config.audio.window_samples), config.logmel.mels)
+    if tuple(model.input_shape[1:]) != expected:
+        raise UserError(
+            f"{student} takes {model.input_shape}, but the run's front end gives log-mel "
+            f"{list(expected)}: another run's student?"
+        )
+    keras = keras_logits(model)
+    verify.check_model(keras, windows[:4], len(labels), student.name)
+    batches = [keras(windows[first : first + 128]) for first in range(0, len(windows), 128)]
+    truth = run_data.one_hot(validation.ids).argmax(1)
+    reference = verify.Reference(clips, windows, truth, np.concatenate(batches))
+
+    convert.write_sidecars(folder, config, labels)
+    missing = tuple(
+        kind
+        for kind in convert.KINDS
+        if force or not _kept(convert.model_path(folder, kind), student)
+    )
+    calibration = convert.calibration_windows(run_data.logmel, run_data.ids("training"), config)
+    convert.convert(model, missing, folder, calibration)
+    models = {}
+    for kind in convert.KINDS:
+        say(f"  comparing {kind} with Keras on {len(validation):,} validation clips")
+        path = convert.model_path(folder, kind)
+        models[kind] = verify.compare(path, reference)
+        if kind == "int8":
+            models[kind]["not_int8"] = verify.not_int8(path)
+    return {
+        "student_sha256": verify.sha256(student),
+        "parameters": model.count_params(),
+        "calibration_clips": min(config.export.calibration_clips, len(run_data.ids("training"))),
+        "calibration_windows": len(calibration),
+        "validation_clips": len(validation),
+        "validation_windows": len(windows),
+        "keras_ua": reference.ua,
+        "models": models,
+    }
+
+
+def _kept(path: Path, student: Path) -> bool:
+    """Whether a file is there and was converted from this student."""
+    return path.is_file() and path.stat().st_mtime_ns >= student.stat().st_mtime_ns
+
+
+def _finished(run: Run) -> dict[str, Any] | None:
+    """The figures of an export that is whole and of this very student."""
+    path = run.export_dir / "export.json"
+    try:
+        figures: dict[str, Any] = files.read_json(path)
+        names = [model["file"] for model in figures["models"].values()]
+        hashes = [model["sha256"] for model in figures["models"].values()]
+        whole = (
+            figures["student_sha256"] == verify.sha256(run.student_path)
+            and hashes == [verify.sha256(run.export_dir / name) for name in names]
+            and all((run.export_dir / n).is_file() for n in ("labels.txt", "frontend.json"))
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None  # absent, or written by something else
+    return figures if whole else None
+
+
+def table(figures: dict[str, Any]) -> str:
+    """The figures for people."""
+    lines = [
+        f"{'':<10}{'size':>10}{'UA':>9}{'difference':>12}{'agreement':>11}{'logits differ by':>18}",
+        f"{'Keras':<10}{'':>10}{figures['keras_ua']:>9.1%}",
+    ]
+    for kind, model in figures["models"].items():
+        points = 100.0 * model["ua_difference"]
+        lines.append(
+            f"{kind:<10}{model['bytes'] / 1000:>7,.0f} kB{model['ua']:>9.1%}"
+            f"{points:>+9.1f} pt{model['agreement']:>11.1%}"
+            f"{model['mean_logit_difference']:>10.4f} (mean)"
+        )
+    for kind, model in figures["models"].items():
+        roles = (
+            f"{role} {', '.join(f'{dtype} x {n}' for dtype, n in counts.items())}"
+            for role, counts in model["dtypes"].items()
+        )
+        lines.append(f"{kind} tensors: {'; '.join(roles)}")
+    return "\n".join(lines)

@@ -6,7 +6,9 @@ gives NaN for Keras 3 models.
 """
 
 import contextlib
+import dataclasses
 import io
+import json
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +20,7 @@ import tensorflow as tf
 from ser_kd import data, files
 from ser_kd.config import Config
 from ser_kd.errors import UserError
-from ser_kd.frontend import Frontend
+from ser_kd.predict import Frontend
 from ser_kd.progress import say
 
 KINDS = ("float32", "int8")
@@ -31,7 +33,12 @@ def model_path(export_dir: Path, kind: str) -> Path:
 
 def write_sidecars(export_dir: Path, config: Config, labels: tuple[str, ...]) -> None:
     """Writes ``labels.txt`` (one per line, in output order) and ``frontend.json``."""
-    Frontend.of(config, labels).write(export_dir)
+    frontend = json.dumps(dataclasses.asdict(Frontend.of(config)), indent=2)
+    for name, text in (("labels.txt", "\n".join(labels)), ("frontend.json", frontend)):
+        path = export_dir / name
+        if not path.is_file() or path.read_text(encoding="utf-8") != text + "\n":
+            with files.atomic(path) as partial:
+                partial.write_text(text + "\n", encoding="utf-8")
 
 
 def convert(

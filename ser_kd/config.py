@@ -380,6 +380,16 @@ def _check(config: Config) -> None:
         ("distill.temperature", config.distill.temperature, config.distill.temperature > 0),
         ("distill.label_weight", config.distill.label_weight, config.distill.label_weight >= 0),
         ("distill.logit_weight", config.distill.logit_weight, config.distill.logit_weight >= 0),
+        (
+            "distill.label_weight + distill.logit_weight",
+            config.distill.label_weight + config.distill.logit_weight,
+            config.distill.label_weight + config.distill.logit_weight > 0,
+        ),
+        (
+            "logmel.fft_samples",
+            config.logmel.fft_samples,
+            2 <= config.logmel.fft_samples <= config.audio.window_samples,
+        ),
         ("student.width", config.student.width, config.student.width > 0),
         ("student.dropout", config.student.dropout, 0 <= config.student.dropout < 1),
         ("corpus.folds", config.corpus.folds, config.corpus.folds >= 3),

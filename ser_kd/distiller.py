@@ -53,6 +53,7 @@ class Distiller(keras.Model):
                 f"{label_weight} and {logit_weight}"
             )
         self.student = student
+        self.built = student.built  # the steps call the student, never this model
         self.teacher = teacher
         if teacher is not None:
             teacher.trainable = False

@@ -64,7 +64,7 @@ class LogMel(keras.layers.Layer):
     """
 
     def __init__(self, config: LogMelConfig | dict[str, Any], **kwargs: Any) -> None:
-        super().__init__(trainable=False, **kwargs)
+        super().__init__(**{**kwargs, "trainable": False})  # a loaded config names it as well
         self.logmel = config if isinstance(config, LogMelConfig) else LogMelConfig(**config)
         self.window = np.hanning(self.logmel.fft_samples + 1)[:-1].astype(np.float32)
         self.filters = mel_filters(self.logmel)

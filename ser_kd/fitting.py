@@ -200,6 +200,7 @@ def fit(
             epochs=config.epochs,
             steps_per_epoch=steps_per_epoch,
             verbose=0,
+            shuffle=False,
             callbacks=[_EpochEnd(state, name, config.epochs, score)],
         )
     if state.best_weights:

@@ -190,7 +190,8 @@ def dequantize(values: np.ndarray, details: dict[str, Any]) -> np.ndarray:
     if np.dtype(details["dtype"]).kind == "f":
         return values.astype(np.float32)
     scale, zero_point = details["quantization"]
-    return (values.astype(np.float32) - np.float32(zero_point)) * np.float32(scale)
+    real: np.ndarray = (values.astype(np.float32) - np.float32(zero_point)) * np.float32(scale)
+    return real
 
 
 class _DamagedError(Exception):

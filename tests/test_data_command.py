@@ -125,7 +125,7 @@ def test_download_comes_first(
 ) -> None:
     asked = []
 
-    def fake(directory: Path, progress: object) -> None:
+    def fake(directory: Path, **_: object) -> None:
         asked.append(directory)
         noise(crema_d / "1007_DFA_DIS_XX.wav", 0.5, seed=20)
 

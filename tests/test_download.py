@@ -108,7 +108,7 @@ def test_manifest_is_written_from_sha256sum_text(
 ) -> None:
     text = "".join(f"{digest}  {name}\n" for name, digest in reversed(MANIFEST.items()))
     write_manifest(text, tmp_path / "crema_d.sha256.bin")
-    monkeypatch.setattr(download.resources, "files", lambda package: tmp_path)
+    monkeypatch.setattr(download.resources, "files", lambda _: tmp_path)
     assert load_manifest() == MANIFEST
 
 
@@ -193,7 +193,7 @@ def test_file_under_its_other_name(
 ) -> None:
     monkeypatch.setitem(CONTENT, "1040_ITH_SAD_X.wav", b"sad")
     manifest = {"1040_ITH_SAD_XX.wav": hashlib.sha256(b"sad").hexdigest()}
-    download_crema_d(tmp_path, server.url, 1, lambda line: None, manifest=manifest)
+    download_crema_d(tmp_path, server.url, 1, lambda _: None, manifest=manifest)
     assert names_in(tmp_path) == ["1040_ITH_SAD_XX.wav"]
 
 

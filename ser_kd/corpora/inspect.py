@@ -95,7 +95,7 @@ class CorpusReport:
 def inspect_corpus(
     config: CorpusConfig,
     audio_config: AudioConfig,
-    progress: Callable[[str], None] = lambda line: None,
+    progress: Callable[[str], None] = lambda _: None,
 ) -> CorpusReport:
     """Lists, splits and decodes a corpus.
 

@@ -1,0 +1,35 @@
+"""Converts a run's student to TensorFlow Lite and compares the files with it."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from ser_kd.cli import guarded
+from ser_kd.errors import UserError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m export", description=__doc__)
+    parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="such as runs/crema_d")
+    parser.add_argument("--force", action="store_true", help="convert again what is there")
+    parsed = parser.parse_args(arguments)
+    return guarded(lambda: _export(parsed.run_dir, parsed.force))
+
+
+def _export(run_dir: Path, force: bool) -> int:
+    # Here, so that --help is quick and guarded() has silenced TensorFlow's start-up messages.
+    import export
+    from ser_kd.progress import say
+    from ser_kd.run import Run
+
+    run = Run.open(run_dir)
+    if not run.student_path.is_file():  # before the corpus is read, which may take minutes
+        raise UserError(f"{run_dir} has no student.keras: train first, python train.py")
+    figures = export.export_run(run, run.data(), force)
+    say(export.table(figures))
+    say(f"files: {run.export_dir}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,334 @@
+"""Print the emotion of audio files: any format, any rate, any length."""
+
+import argparse
+import dataclasses
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ser_kd import files
+from ser_kd.audio import AudioError, decode, is_silent
+from ser_kd.config import Config, LogMelConfig
+from ser_kd.errors import UserError
+from ser_kd.progress import say
+from ser_kd.tflite import TFLiteModel
+
+# TensorFlow (5 s) is imported where it is used, so that ``ser-kd --help`` is quick.
+if TYPE_CHECKING:
+    import keras
+
+_MODEL_SUFFIXES = (".tflite", ".keras")
+_PCM16 = 32_767.0
+_BATCH = 64
+
+
+@dataclass(frozen=True)
+class Frontend:
+    """What lies between a waveform and a model's input: the content of ``frontend.json``.
+
+    See ``ser_kd.config.AudioConfig`` and ``LogMelConfig``. ``frames`` is the number of log-mel
+    frames in a window; windows of a longer clip start every ``window_hop_samples``.
+    """
+
+    sample_rate_hz: int
+    window_samples: int
+    window_hop_samples: int
+    fft_samples: int
+    hop_samples: int
+    mels: int
+    min_hz: float
+    max_hz: float
+    floor_db: float
+    frames: int
+
+    @classmethod
+    def of(cls, config: Config) -> "Frontend":
+        """The front end of a run."""
+        from ser_kd.data import Windowing
+
+        logmel, window_samples = config.logmel, config.audio.window_samples
+        return cls(
+            sample_rate_hz=logmel.sample_rate_hz,
+            window_samples=window_samples,
+            window_hop_samples=Windowing.of(config.audio, logmel).hop_samples,
+            fft_samples=logmel.fft_samples,
+            hop_samples=logmel.hop_samples,
+            mels=logmel.mels,
+            min_hz=logmel.min_hz,
+            max_hz=logmel.max_hz,
+            floor_db=logmel.floor_db,
+            frames=logmel.frames(window_samples),
+        )
+
+    @classmethod
+    def read(cls, path: Path) -> "Frontend":
+        """Reads ``frontend.json``.
+
+        Raises:
+            UserError: It is not one.
+        """
+        try:
+            values = files.read_json(path)
+            frontend = cls(**{f.name: f.type(values[f.name]) for f in dataclasses.fields(cls)})  # type: ignore[operator]
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(
+                f"{path} is not a front end's description ({type(error).__name__}: {error}); "
+                "export the run again"
+            ) from None
+        wanted = frontend.logmel.frames(frontend.window_samples)
+        if frontend.frames != wanted:
+            raise UserError(f"{path}: frames = {frontend.frames}, but a window has {wanted}")
+        return frontend
+
+    @property
+    def logmel(self) -> LogMelConfig:
+        return LogMelConfig(
+            self.sample_rate_hz,
+            self.fft_samples,
+            self.hop_samples / self.sample_rate_hz,
+            self.mels,
+            self.min_hz,
+            self.max_hz,
+            self.floor_db,
+        )
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says of one file.
+
+    Attributes:
+        probs: float32 ``[classes]``, the mean over the windows.
+        seconds: The file's length.
+        silent: No sample is above the noise of the format: the label then means nothing.
+    """
+
+    probs: np.ndarray
+    seconds: float
+    silent: bool
+
+
+class Predictor:
+    """A student and its front end, ready for audio files.
+
+    Attributes:
+        labels: Class names, in the order of the probabilities.
+        frontend: How audio becomes the model's input.
+    """
+
+    def __init__(
+        self,
+        predict_logits: Callable[[np.ndarray], np.ndarray],
+        labels: tuple[str, ...],
+        frontend: Frontend,
+    ) -> None:
+        self._predict_logits = predict_logits
+        self.labels = labels
+        self.frontend = frontend
+
+    @classmethod
+    def load(cls, path: Path) -> "Predictor":
+        """Loads a .tflite or .keras student.
+
+        ``labels.txt`` and ``frontend.json`` are looked for beside the model, then in ``export/``
+        beside it, then the config of the run that the model lies in is asked.
+
+        Raises:
+            UserError: The model cannot be loaded, does not fit its front end, or that is missing.
+        """
+        if path.suffix not in _MODEL_SUFFIXES:
+            raise UserError(f"{path}: a model ends in {' or '.join(_MODEL_SUFFIXES)}")
+        if not path.is_file():
+            raise UserError(f"{path}: no such model")
+        labels, frontend = _find_frontend(path)
+        predict_logits: Callable[[np.ndarray], np.ndarray]
+        if path.suffix == ".tflite":
+            model = TFLiteModel(path)
+            inputs, outputs, predict_logits = model.input_shape, model.output_shape, model.predict
+        else:
+            network = load_keras(path)
+            inputs, outputs = network.input_shape, network.output_shape
+            predict_logits = keras_logits(network)
+        wanted = (frontend.frames, frontend.mels), (len(labels),)
+        if isinstance(inputs, dict) or (tuple(inputs[1:]), tuple(outputs[1:])) != wanted:
+            raise UserError(
+                f"{path} does not fit its labels.txt and frontend.json: it takes {inputs} and "
+                f"gives {outputs}; they say log-mel [1, {frontend.frames}, {frontend.mels}] and "
+                f"{len(labels)} labels"
+            )
+        return cls(predict_logits, labels, frontend)
+
+    def predict_waveform(self, waveform: np.ndarray) -> np.ndarray:
+        """Class probabilities of a clip, computed exactly as in evaluation.
+
+        Args:
+            waveform: float32 ``[samples]`` in -1..1 at ``frontend.sample_rate_hz``.
+
+        Returns:
+            float32 ``[classes]``: softmax, then the mean over the windows.
+        """
+        from ser_kd import data
+
+        frontend = self.frontend
+        samples = np.round(np.clip(waveform, -1.0, 1.0) * _PCM16).astype(np.int16)
+        length = np.array([len(samples)])
+        clip = data.ClipArrays(("",), samples, np.array([0, len(samples)]), length, 1, 0.0)
+        logmel = data.logmel_arrays(clip, frontend.logmel)
+        windowing = data.Windowing(
+            frontend.window_samples, frontend.window_hop_samples, frontend.hop_samples
+        )
+        batches = data.evaluation_batches(logmel, windowing, frontend.frames, _BATCH)
+        probs = ((index, softmax(self._predict_logits(windows))) for index, windows, _ in batches)
+        mean: np.ndarray = data.average_windows(logmel, probs, len(self.labels))[0]
+        return mean
+
+    def predict(self, path: Path | str) -> Prediction:
+        """What the model says of an audio file.
+
+        Raises:
+            AudioError: The file cannot be used.
+        """
+        waveform = decode(path, self.frontend.sample_rate_hz)
+        seconds = len(waveform) / self.frontend.sample_rate_hz
+        return Prediction(self.predict_waveform(waveform), seconds, is_silent(waveform))
+
+    def predict_file(self, path: Path | str) -> np.ndarray:
+        """Class probabilities of an audio file, float32 ``[classes]``; see ``predict``."""
+        return self.predict(path).probs
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Over the last axis."""
+    powers = np.exp(logits - logits.max(-1, keepdims=True))
+    probs: np.ndarray = powers / powers.sum(-1, keepdims=True)
+    return probs
+
+
+def load_keras(path: Path) -> "keras.Model":
+    """Loads a .keras file of this project, teachers' included, for evaluation.
+
+    Raises:
+        UserError: It is missing, truncated, corrupt, or not a Keras model.
+    """
+    import keras
+
+    import ser_kd.layers
+    import ser_kd.teachers.wav2vec2  # noqa: F401 (their classes are registered by importing them)
+
+    if not path.is_file():
+        raise UserError(f"{path}: no such model; train one first: python train.py")
+    try:
+        return keras.saving.load_model(path, compile=False)
+    except Exception as error:  # zip, JSON, HDF5 and Keras each have their own errors
+        reason = (" ".join(str(error).split()) or type(error).__name__)[:200]
+        raise UserError(f"{path} is damaged or no Keras model ({reason}); train again") from None
+
+
+def keras_logits(model: "keras.Model") -> Callable[[np.ndarray], np.ndarray]:
+    """A compiled function of a log-mel model: float32 ``[batch, frames, mels]`` -> logits."""
+    import tensorflow as tf
+
+    run = tf.function(lambda windows: model(windows, training=False), reduce_retracing=True)
+    return lambda windows: run(tf.constant(windows, tf.float32)).numpy()
+
+
+def _find_frontend(model: Path) -> tuple[tuple[str, ...], Frontend]:
+    folder = model.parent
+    for place in (folder, folder / "export"):
+        labels, frontend = place / "labels.txt", place / "frontend.json"
+        if labels.is_file() and frontend.is_file():
+            names = tuple(labels.read_text(encoding="utf-8").splitlines())
+            return names, Frontend.read(frontend)
+    if (folder / "config.json").is_file():
+        from ser_kd.run import Run
+
+        run = Run.open(folder)
+        return run.labels, Frontend.of(run.config)
+    raise UserError(
+        f"{model}: labels.txt and frontend.json are needed beside it (python -m export writes them)"
+    )
+
+
+def default_model() -> Path:
+    """The newest run's int8 student, or its Keras student where it was not exported.
+
+    Raises:
+        UserError: There is no run.
+    """
+    from ser_kd.run import newest_run
+
+    run_dir = newest_run()
+    if run_dir is None:
+        raise UserError(
+            "there is no model yet: train one first (python train.py), or give a .tflite or "
+            ".keras file before the audio files"
+        )
+    exported = run_dir / "export" / "student_int8.tflite"
+    return exported if exported.is_file() else run_dir / "student.keras"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command line of ``python -m ser_kd predict``."""
+    parser.add_argument(
+        "paths",
+        nargs="+",
+        metavar="[MODEL] FILE",
+        help="audio files; a first one that ends in .tflite or .keras is the model "
+        "(default: the newest run's)",
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object per line")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Prints a line per file; files that cannot be read are named on stderr.
+
+    Returns:
+        0, or 1 if a file could not be read.
+
+    Raises:
+        UserError: There is no model, or no audio file is given.
+    """
+    paths = [Path(path) for path in arguments.paths]
+    given = paths.pop(0) if paths[0].suffix in _MODEL_SUFFIXES else None
+    if not paths:
+        raise UserError(f"which audio files? Give them after the model {given}")
+    model = given or default_model()
+    predictor = Predictor.load(model)
+    if not given:
+        print(f"model: {model}", file=sys.stderr)
+    failed = 0
+    for path in paths:
+        try:
+            prediction = predictor.predict(path)
+        except AudioError as error:
+            failed += 1
+            print(f"error: {error}", file=sys.stderr)
+            continue
+        if prediction.silent:
+            print(f"warning: {path} is silent: its label means nothing", file=sys.stderr)
+        say(_line(path, prediction, predictor.labels, arguments.json))
+    if failed:
+        print(f"{failed} of {len(paths)} files could not be read", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _line(path: Path, prediction: Prediction, labels: tuple[str, ...], as_json: bool) -> str:
+    probs = {name: round(float(p), 4) for name, p in zip(labels, prediction.probs, strict=True)}
+    label = max(probs, key=probs.__getitem__)
+    if as_json:
+        record: dict[str, Any] = {
+            "file": str(path),
+            "label": label,
+            "probability": probs[label],
+            "probabilities": probs,
+            "seconds": round(prediction.seconds, 3),
+            "silent": prediction.silent,
+        }
+        return json.dumps(record, ensure_ascii=False)
+    rest = "  ".join(f"{name} {p:.2f}" for name, p in probs.items())
+    return f"{path}: {label} {probs[label]:.2f}{' (silent)' * prediction.silent}   [{rest}]"

@@ -1,0 +1,396 @@
+"""Export: conversion, verification, resuming, damaged files, the command line."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import soundfile
+import tensorflow as tf
+
+import export
+from export import convert, verify
+from export.__main__ import main
+from ser_kd import files
+from ser_kd.config import Config, config_from_dict
+from ser_kd.errors import UserError
+from ser_kd.predict import keras_logits
+from ser_kd.run import Run
+from ser_kd.student import build_student
+from ser_kd.tflite import TFLiteModel, check_flatbuffer, read_tensors, tensor_dtypes
+
+EMOTIONS = ("angry", "calm", "sad")
+
+
+def write_corpus(folder: Path) -> None:
+    """Three emotions that differ in pitch and loudness, six speakers."""
+    rng = np.random.default_rng(0)
+    for number, emotion in enumerate(EMOTIONS):
+        for speaker in range(6):
+            for take in range(2):
+                seconds = 0.4 + 0.3 * speaker
+                times = np.arange(int(seconds * 16_000)) / 16_000
+                tone = 0.3 / (1 + number) * np.sin(2 * np.pi * (150 + 90 * number) * times)
+                path = folder / emotion / f"s{speaker}" / f"{take}.wav"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                soundfile.write(path, tone + 0.02 * rng.normal(size=len(times)), 16_000)
+
+
+def tiny_student(config: Config, seed: int = 0) -> keras.Model:
+    """Untrained, but with statistics that make its answers differ from window to window."""
+    keras.utils.set_random_seed(seed)
+    frames = config.logmel.frames(config.audio.window_samples)
+    model = build_student(config.student, frames, config.logmel.mels, len(EMOTIONS))
+    model.get_layer("standardize").set_statistics(
+        np.full(config.logmel.mels, -45.0), np.full(config.logmel.mels, 15.0)
+    )
+    rng = np.random.default_rng(seed)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            shape = layer.gamma.shape
+            layer.gamma.assign(rng.uniform(0.8, 1.6, shape))
+            layer.beta.assign(rng.normal(0.3, 0.3, shape))
+            layer.moving_mean.assign(rng.normal(0.0, 0.2, shape))
+            layer.moving_variance.assign(rng.uniform(0.3, 1.0, shape))
+    return model
+
+
+def make_run(parent: Path, **student: object) -> Run:
+    """A run's folder as training leaves it, with a tiny student."""
+    if not (parent / "corpus").exists():
+        write_corpus(parent / "corpus")
+    settings = {
+        "name": "tiny",
+        "corpus": {"name": "folder", "data_dir": str(parent / "corpus"), "folds": 3},
+        "audio": {"window_seconds": 1.0, "window_hop_seconds": 0.5},
+        "logmel": {"mels": 32},
+        "student": {"width": 0.25, **student},
+        "export": {"calibration_clips": 8, "min_agreement": 0.5, "max_ua_drop": 0.5},
+    }
+    run = Run.create(config_from_dict(settings), parent / "runs" / "tiny")
+    run.directory.mkdir(parents=True)
+    tiny_student(run.config).save(run.student_path)
+    return run
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("export")
+
+
+@pytest.fixture(scope="module")
+def run(folder):
+    return make_run(folder)
+
+
+@pytest.fixture(scope="module")
+def run_data(run):
+    return run.data()
+
+
+@pytest.fixture(scope="module")
+def figures(run, run_data):
+    return export.export_run(run, run_data)
+
+
+@pytest.fixture(scope="module")
+def exported(run, figures):
+    """The run after its export."""
+    assert figures
+    return run
+
+
+@pytest.fixture(scope="module")
+def validation_windows(run, run_data):
+    validation = run_data.logmel.select(run_data.ids("validation"))
+    return convert.all_windows(validation, run.config)[1]
+
+
+def state(folder: Path) -> dict[str, tuple[int, bytes]]:
+    return {p.name: (p.stat().st_mtime_ns, p.read_bytes()) for p in folder.iterdir()}
+
+
+def copy_run(run: Run, parent: Path) -> Run:
+    """The same run without an export."""
+    copy = Run(parent / "runs" / "copy", run.config)
+    copy.directory.mkdir(parents=True)
+    for name in ("student.keras", "config.json"):
+        (copy.directory / name).write_bytes((run.directory / name).read_bytes())
+    return copy
+
+
+def test_all_files_are_there_and_nothing_else(run, figures):
+    assert {path.name for path in run.export_dir.iterdir()} == {
+        "student_float32.tflite",
+        "student_int8.tflite",
+        "labels.txt",
+        "frontend.json",
+        "export.json",
+    }
+    assert (run.export_dir / "labels.txt").read_text() == "angry\ncalm\nsad\n"
+    frontend = json.loads((run.export_dir / "frontend.json").read_text())
+    assert frontend["frames"] == run.config.logmel.frames(16_000)
+    assert (frontend["window_samples"], frontend["window_hop_samples"]) == (16_000, 8_000)
+    assert json.loads((run.export_dir / "export.json").read_text()) == figures
+
+
+def test_float32_is_the_keras_model(figures):
+    model = figures["models"]["float32"]
+    assert model["max_logit_difference"] < 1e-4
+    assert model["agreement"] == 1.0
+    assert model["ua"] == figures["keras_ua"]
+
+
+def test_int8_is_int8_throughout(run, figures):
+    model = figures["models"]["int8"]
+    assert model["not_int8"] == []
+    assert set(model["dtypes"]["activation"]) == {"int8"}
+    assert set(model["dtypes"]["weight"]) == {"int8"}
+    assert set(model["dtypes"]["bias"]) == {"int32"}
+    assert model["bytes"] < figures["models"]["float32"]["bytes"]
+    assert model["mean_logit_difference"] < 0.2
+    # The float file, by the same measure, is not.
+    assert verify.not_int8(run.export_dir / "student_float32.tflite")
+
+
+def test_dtypes_are_those_that_tensorflow_reports(exported):
+    path = exported.export_dir / "student_int8.tflite"
+    with pytest.warns():
+        interpreter = tf.lite.Interpreter(str(path))
+    theirs = {
+        item["name"]: np.dtype(item["dtype"]).name for item in interpreter.get_tensor_details()
+    }
+    ours = {tensor.name: tensor.dtype for tensor in read_tensors(path)}
+    # Interpreters add temporaries of their own.
+    assert ours.items() <= theirs.items()
+    assert sum(sum(counts.values()) for counts in tensor_dtypes(path).values()) == len(ours)
+
+
+@pytest.mark.parametrize("kind", ["float32", "int8"])
+def test_predict_agrees_with_tensorflows_interpreter(exported, validation_windows, kind):
+    path = exported.export_dir / f"student_{kind}.tflite"
+    with pytest.warns():
+        interpreter = tf.lite.Interpreter(
+            str(path), experimental_op_resolver_type=tf.lite.experimental.OpResolverType.BUILTIN
+        )
+    interpreter.allocate_tensors()
+    (given,), (taken,) = interpreter.get_input_details(), interpreter.get_output_details()
+    expected = []
+    for window in validation_windows[:6]:
+        if kind == "int8":
+            scale, zero = given["quantization"]
+            window = np.clip(np.rint(window / scale) + zero, -128, 127).astype(np.int8)
+        interpreter.set_tensor(given["index"], window[None])
+        interpreter.invoke()
+        expected.append(interpreter.get_tensor(taken["index"])[0].astype(float))
+    step = 1.0
+    if kind == "int8":
+        step, zero = taken["quantization"]
+        expected = [step * (values - zero) for values in expected]
+    ours = TFLiteModel(path).predict(validation_windows[:6])
+    assert ours.dtype == np.float32
+    # Rounding of int8 kernels may differ by two steps.
+    np.testing.assert_allclose(ours, expected, atol=2.001 * step if kind == "int8" else 1e-4)
+
+
+def test_calibration_windows_are_drawn_from_training_clips(run, run_data):
+    training = run_data.ids("training")
+    first = convert.calibration_windows(run_data.logmel, training, run.config)
+    again = convert.calibration_windows(run_data.logmel, training, run.config)
+    np.testing.assert_array_equal(first, again)
+    allowed = convert.all_windows(run_data.logmel.select(training), run.config)[1]
+    known = {window.tobytes() for window in allowed}
+    assert {window.tobytes() for window in first} < known
+    config = config_from_dict({"export": {"calibration_clips": 0}})
+    with pytest.raises(UserError, match="calibration_clips = 0"):
+        convert.calibration_windows(run_data.logmel, training, config)
+
+
+def test_a_finished_export_is_left_alone(run, run_data, figures):
+    before = state(run.export_dir)
+    assert export.export_run(run, run_data) == figures
+    assert state(run.export_dir) == before
+
+
+def test_resume_after_a_kill_between_the_files(run, run_data, figures, tmp_path, monkeypatch):
+    copy, real, converted = copy_run(run, tmp_path), convert._convert, []
+    float32 = convert.model_path(run.export_dir, "float32").read_bytes()
+
+    def convert_or_die(saved, kind, calibration):
+        converted.append(kind)
+        if converted == ["float32", "int8"]:
+            raise KeyboardInterrupt
+        return float32 if kind == "float32" else real(saved, kind, calibration)
+
+    monkeypatch.setattr(convert, "_convert", convert_or_die)
+    with pytest.raises(KeyboardInterrupt):
+        export.export_run(copy, run_data)
+    killed = state(copy.export_dir)
+    assert set(killed) == {"student_float32.tflite", "labels.txt", "frontend.json"}
+    assert export.export_run(copy, run_data) == figures
+    assert converted == ["float32", "int8", "int8"]
+    after = state(copy.export_dir)
+    assert {name: after[name] for name in killed} == killed
+
+
+def test_a_new_student_is_converted_anew(exported, run_data, tmp_path, monkeypatch):
+    copy, converted = copy_run(exported, tmp_path), []
+    shutil.copytree(exported.export_dir, copy.export_dir)
+    monkeypatch.setattr(
+        convert, "convert", lambda _, kinds, *__: converted.extend(kinds)
+    )
+    tiny_student(exported.config, seed=5).save(copy.student_path)
+    with pytest.raises(UserError, match="Keras model's label"):
+        export.export_run(copy, run_data)
+    assert tuple(converted) == convert.KINDS
+
+
+def test_a_full_disk_leaves_no_partial_file(run, run_data, tmp_path, monkeypatch):
+    copy, replace = copy_run(run, tmp_path), os.replace
+
+    def failing(source, target):
+        if str(target).endswith(".tflite"):
+            raise OSError(28, "No space left on device")
+        replace(source, target)
+
+    monkeypatch.setattr(keras.Model, "export", lambda *_, **__: None)
+    monkeypatch.setattr(convert, "_convert", lambda *_: b"x")
+    monkeypatch.setattr(files.os, "replace", failing)
+    with pytest.raises(OSError, match="No space left"):
+        export.export_run(copy, run_data)
+    assert set(state(copy.export_dir)) == {"labels.txt", "frontend.json"}
+
+
+def test_figures_outside_of_the_limits_are_an_error_and_are_kept(
+    exported, run_data, figures, tmp_path
+):
+    copy = copy_run(exported, tmp_path)
+    limits = dataclasses.replace(exported.config.export, min_agreement=1.1)
+    copy.config = dataclasses.replace(exported.config, export=limits)
+    shutil.copytree(exported.export_dir, copy.export_dir)
+    message = r"student_float32.tflite .* for 100.0% .*min_agreement = 110.0%.*export.json"
+    for _ in range(2):
+        with pytest.raises(UserError, match=message):
+            export.export_run(copy, run_data)
+        (copy.export_dir / "labels.txt").unlink(missing_ok=True)  # not whole: computed again
+    assert json.loads((copy.export_dir / "export.json").read_text()) == figures
+
+
+def test_problems_name_ua_and_types():
+    figures = {"file": "x.tflite", "agreement": 1.0, "ua_difference": -0.05, "not_int8": ["a: b"]}
+    found = verify.problems({"int8": figures}, Config().export)
+    assert [message.split()[1] for message in found] == ["loses", "has"]
+
+
+def test_check_model_finds_what_is_wrong():
+    windows = np.ones((2, 4, 3), np.float32)
+    verify.check_model(lambda x: x.sum(1), windows, 3, "good")
+    with pytest.raises(UserError, match=r"wide gives logits \[3, 3\]"):
+        verify.check_model(lambda x: x.sum(1), windows, 4, "wide")
+    with pytest.raises(UserError, match="not finite"):
+        verify.check_model(lambda x: x.sum(1) * np.nan, windows, 3, "nan")
+    calls = iter(range(9))
+    with pytest.raises(UserError, match="other logits"):
+        verify.check_model(lambda x: x.sum(1) + next(calls), windows, 3, "stateful")
+
+
+@pytest.mark.parametrize("kind", ["cnn", "crnn"])
+def test_other_students_are_int8_throughout(run, kind, tmp_path):
+    settings = json.loads((run.directory / "config.json").read_text())["config"]
+    # A short window: the unrolled LSTM of a long one takes long to convert.
+    settings["audio"] |= {"window_seconds": 0.5, "window_hop_seconds": 0.5}
+    config = config_from_dict({**settings, "student": {"kind": kind, "width": 0.25}})
+    model = tiny_student(config)
+    shape = (8, *model.input_shape[1:])
+    windows = np.random.default_rng(0).uniform(-80, 0, shape).astype(np.float32)
+    convert.convert(model, convert.KINDS, tmp_path, windows)
+    expected = keras_logits(model)(windows)
+    for name, tolerance in (("float32", 1e-4), ("int8", 0.3)):
+        logits = TFLiteModel(tmp_path / f"student_{name}.tflite").predict(windows)
+        np.testing.assert_allclose(logits, expected, atol=tolerance)
+    assert verify.not_int8(tmp_path / "student_int8.tflite") == []
+
+
+def test_truncated_and_damaged_files_are_refused(exported, tmp_path):
+    content = (exported.export_dir / "student_int8.tflite").read_bytes()
+    path = tmp_path / "cut.tflite"
+    lengths = [
+        *range(0, 64),
+        *range(64, len(content) - 64, 997),
+        *range(len(content) - 64, len(content)),
+    ]
+    refused = []
+    for length in lengths:
+        path.write_bytes(content[:length])
+        with contextlib.suppress(UserError):
+            check_flatbuffer(path)
+            continue
+        refused.append(length)
+    # Only bytes that nothing refers to (padding at the very end) may go unnoticed.
+    assert set(lengths) - set(refused) <= set(range(len(content) - 16, len(content)))
+    for bad, message in (
+        (b"", "is empty"),
+        (b"PK" + content, "is no TensorFlow Lite model"),
+        (b"\xff" * 4 + content[4:], "truncated or damaged"),
+    ):
+        path.write_bytes(bad)
+        with pytest.raises(UserError, match=message):
+            check_flatbuffer(path)
+    with pytest.raises(UserError, match="no such file"):
+        check_flatbuffer(tmp_path / "absent.tflite")
+    with pytest.raises(UserError, match="cannot be read"):
+        check_flatbuffer(tmp_path)
+
+
+def test_damaged_files_do_not_crash_the_interpreter(exported, tmp_path):
+    """Files that pass the check although bytes were changed or cut are run, in another process."""
+    content = (exported.export_dir / "student_int8.tflite").read_bytes()
+    rng = np.random.default_rng(0)
+    for number in range(60):
+        damaged = bytearray(content)
+        for place in rng.integers(8, len(content), 1 + number % 4):
+            damaged[place] = rng.integers(256)
+        (tmp_path / f"{number}.tflite").write_bytes(damaged)
+    for cut in range(1, 40):
+        (tmp_path / f"cut{cut}.tflite").write_bytes(content[:-cut])
+    script = """
+import sys
+from pathlib import Path
+sys.modules["tensorflow"] = None  # its interpreter is asked last; importing it takes seconds
+from ser_kd.errors import UserError
+from ser_kd.tflite import load_interpreter
+for path in sorted(Path(sys.argv[1]).iterdir()):
+    try:
+        load_interpreter(path)
+    except UserError:
+        pass
+"""
+    done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True)
+    assert done.returncode == 0, done.stderr[-500:]
+
+
+def test_command_line(exported, capsys, tmp_path):
+    assert main([str(exported.directory)]) == 0
+    out = capsys.readouterr().out
+    assert "int8 tensors: activation int8" in out
+    assert main([str(tmp_path)]) == 2
+    assert "is no run folder" in capsys.readouterr().err
+    (tmp_path / "config.json").write_bytes((exported.directory / "config.json").read_bytes())
+    assert main([str(tmp_path)]) == 2
+    assert "has no student.keras" in capsys.readouterr().err
+
+
+def test_command_line_with_a_corrupt_student(run, tmp_path, capsys):
+    copy = copy_run(run, tmp_path)
+    copy.student_path.write_bytes(copy.student_path.read_bytes()[:5000])
+    assert main([str(copy.directory)]) == 2
+    error = capsys.readouterr().err.strip().splitlines()
+    assert len(error) == 1
+    assert "is damaged or no Keras model" in error[0]

@@ -1,0 +1,120 @@
+"""Distillation losses against hand-computed numbers and SciPy."""
+
+import numpy as np
+import pytest
+import scipy.special
+import scipy.stats
+import tensorflow as tf
+
+from ser_kd import losses
+
+LOG3 = np.log(3.0)
+
+
+def logits(rng, *shape: int, scale: float = 3.0) -> np.ndarray:
+    return (scale * rng.normal(size=shape)).astype(np.float32)
+
+
+def test_numbers_computed_by_hand():
+    # Softmax of (log 3, 0) is (3/4, 1/4), of (0, 0) is (1/2, 1/2).
+    teacher = np.array([[LOG3, 0.0]], np.float32)
+    student = np.zeros((1, 2), np.float32)
+    labels = np.array([[1.0, 0.0]], np.float32)
+    np.testing.assert_allclose(losses.log_softmax(teacher), np.log([[0.75, 0.25]]), rtol=1e-6)
+    np.testing.assert_allclose(losses.cross_entropy(labels, teacher), [-np.log(0.75)], rtol=1e-6)
+    kl = 0.75 * np.log(0.75 / 0.5) + 0.25 * np.log(0.25 / 0.5)
+    np.testing.assert_allclose(losses.distillation_kl(teacher, student, 1.0), [kl], rtol=1e-6)
+    # At T = 2 the same softened predictions come from doubled logits; T^2 = 4.
+    np.testing.assert_allclose(
+        losses.distillation_kl(2.0 * teacher, student, 2.0), [4.0 * kl], rtol=1e-6
+    )
+    entropy = -(0.75 * np.log(0.75) + 0.25 * np.log(0.25))
+    np.testing.assert_allclose(losses.entropy(teacher), [entropy], rtol=1e-6)
+    np.testing.assert_allclose(losses.entropy(student), [np.log(2.0)], rtol=1e-6)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])
+def test_against_scipy(rng, temperature):
+    teacher, student = logits(rng, 32, 6), logits(rng, 32, 6)
+    p = scipy.special.softmax(teacher.astype(np.float64) / temperature, axis=1)
+    q = scipy.special.softmax(student.astype(np.float64) / temperature, axis=1)
+    kl = losses.distillation_kl(teacher, student, temperature)
+    expected = temperature**2 * scipy.stats.entropy(p, q, axis=1)
+    np.testing.assert_allclose(kl, expected, rtol=2e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        losses.entropy(teacher, temperature), scipy.stats.entropy(p, axis=1), rtol=1e-4, atol=1e-5
+    )
+    np.testing.assert_allclose(
+        losses.log_softmax(student, temperature),
+        scipy.special.log_softmax(student.astype(np.float64) / temperature, axis=1),
+        rtol=1e-5,
+        atol=1e-5,
+    )
+
+
+def test_cross_entropy_with_soft_labels(rng):
+    labels = rng.dirichlet(np.ones(6), 16).astype(np.float32)
+    student = logits(rng, 16, 6)
+    expected = -(labels * scipy.special.log_softmax(student, axis=1)).sum(1)
+    np.testing.assert_allclose(losses.cross_entropy(labels, student), expected, rtol=1e-5)
+
+
+def test_equal_logits_cost_nothing_and_a_constant_changes_nothing(rng):
+    student = logits(rng, 8, 6)
+    np.testing.assert_allclose(losses.distillation_kl(student, student, 2.0), 0.0, atol=1e-6)
+    shifted = losses.distillation_kl(student + 5.0, student - 3.0, 2.0)
+    np.testing.assert_allclose(shifted, 0.0, atol=1e-5)
+
+
+def test_log_probabilities_serve_as_teacher_logits(rng):
+    teacher, student = logits(rng, 8, 6), logits(rng, 8, 6)
+    np.testing.assert_allclose(
+        losses.distillation_kl(losses.log_softmax(teacher), student, 3.0),
+        losses.distillation_kl(teacher, student, 3.0),
+        rtol=1e-4,
+    )
+
+
+def test_kl_at_temperature_1_is_cross_entropy_less_entropy(rng):
+    teacher, student = logits(rng, 8, 6), logits(rng, 8, 6)
+    difference = losses.cross_entropy(tf.nn.softmax(teacher), student) - losses.entropy(teacher)
+    np.testing.assert_allclose(
+        losses.distillation_kl(teacher, student, 1.0), difference, rtol=1e-4, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])
+def test_extreme_logits_stay_finite(temperature):
+    teacher = np.array([[1e4, 0.0, -1e4], [0.0, 0.0, 0.0], [-1e4, 1e4, 0.0]], np.float32)
+    student = tf.constant(teacher[::-1].copy())
+    with tf.GradientTape() as tape:
+        tape.watch(student)
+        kl = losses.distillation_kl(teacher, student, temperature)
+    assert np.isfinite(kl).all()
+    assert np.isfinite(tape.gradient(kl, student)).all()
+    assert np.isfinite(losses.entropy(teacher, temperature)).all()
+    assert np.isfinite(losses.cross_entropy(np.eye(3, dtype=np.float32), teacher)).all()
+
+
+def test_gradient_is_t_times_the_difference_of_softened_predictions(rng):
+    # d/dz T^2 KL(p || q(z / T)) = T (q - p): for small logits of the same size at any T.
+    teacher, student = logits(rng, 8, 6), tf.constant(logits(rng, 8, 6))
+    for temperature in (1.0, 2.0, 8.0):
+        with tf.GradientTape() as tape:
+            tape.watch(student)
+            kl = losses.distillation_kl(teacher, student, temperature)
+        p = scipy.special.softmax(teacher / temperature, axis=1)
+        q = scipy.special.softmax(student.numpy() / temperature, axis=1)
+        gradient = tape.gradient(kl, student)
+        np.testing.assert_allclose(gradient, temperature * (q - p), rtol=1e-3, atol=1e-5)
+
+
+def test_t_squared_keeps_the_gradients_size(rng):
+    teacher, student = logits(rng, 8, 6, scale=0.1), tf.constant(logits(rng, 8, 6, scale=0.1))
+    sizes = []
+    for temperature in (4.0, 8.0, 16.0):
+        with tf.GradientTape() as tape:
+            tape.watch(student)
+            kl = losses.distillation_kl(teacher, student, temperature)
+        sizes.append(float(tf.norm(tape.gradient(kl, student))))
+    np.testing.assert_allclose(sizes, sizes[0], rtol=0.02)
