@@ -55,7 +55,7 @@ def _config(parsed: argparse.Namespace) -> Config:
 def _train(config: Config, run_dir: Path | None) -> int:
     # Imported late: a wrong argument should not wait for TensorFlow.
     from export import export_run
-    from ser_kd import evaluation, measure, report, training
+    from ser_kd import evaluation, report, resources, training
     from ser_kd.run import Run
 
     run = Run.create(config, run_dir)
@@ -72,7 +72,7 @@ def _train(config: Config, run_dir: Path | None) -> int:
     export_run(run, run_data)
     say("\n6. Scores, time and memory")
     evaluation.evaluate(run, run_data, targets)
-    measure.measure_run(run)
+    resources.measure_run(run)
     say("\n" + report.summary(run.directory))
     _say_what_next(run.export_dir / "student_int8.tflite", config)
     return 0

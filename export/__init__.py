@@ -91,6 +91,7 @@ def _export(run: Run, run_data: RunData, force: bool) -> dict[str, Any]:
         "validation_clips": len(validation),
         "validation_windows": len(windows),
         "keras_ua": reference.ua,
+        "keras_nll": reference.nll(reference.probs),
         "models": models,
     }
 

@@ -49,6 +49,10 @@ class Reference:
     def ua(self) -> float:
         return metrics.scores(self.truth, self.probs.argmax(1), self.logits.shape[1])["ua"]
 
+    def nll(self, probs: np.ndarray) -> float:
+        """Mean of -log(probability of the true class): less noisy than UA, which a few flips move."""
+        return float(-np.log(probs[np.arange(len(self.truth)), self.truth] + 1e-12).mean())
+
     def average(self, logits: np.ndarray) -> np.ndarray:
         """Probabilities averaged over each clip's windows, ``[clips, classes]``."""
         total = np.zeros((len(self.truth), logits.shape[1]))
@@ -86,14 +90,15 @@ def compare(path: Path, reference: Reference) -> dict[str, Any]:
     """Runs a file on all validation windows.
 
     Returns:
-        Size, agreement of the labels, UA and its difference from Keras, difference of the logits,
-        and the types of the tensors.
+        Size, agreement of the labels, UA and its difference from Keras, negative log-likelihood,
+        absolute differences of the logits, and the types of the tensors.
     """
     model = TFLiteModel(path)
     classes = reference.logits.shape[1]
     check_model(model.predict, reference.windows[:4], classes, path.name)
     logits = model.predict(reference.windows)
-    predicted = reference.average(logits).argmax(1)
+    probs = reference.average(logits)
+    predicted = probs.argmax(1)
     difference = np.abs(logits - reference.logits)
     ua = metrics.scores(reference.truth, predicted, classes)["ua"]
     return {
@@ -103,6 +108,7 @@ def compare(path: Path, reference: Reference) -> dict[str, Any]:
         "runtime": model.runtime,
         "ua": ua,
         "ua_difference": ua - reference.ua,
+        "nll": reference.nll(probs),
         "agreement": float(np.mean(predicted == reference.probs.argmax(1))),
         "mean_logit_difference": float(difference.mean()),
         "max_logit_difference": float(difference.max()),

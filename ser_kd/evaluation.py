@@ -8,6 +8,7 @@ import numpy as np
 
 from ser_kd import data, files, metrics
 from ser_kd.logmel_network import predict_logmel
+from ser_kd.resources import BASELINE, FLOAT_STUDENT, INT8_STUDENT
 from ser_kd.run import Run, RunData
 from ser_kd.targets import ALL_FOLDS, Targets, softmax
 from ser_kd.tflite import TFLiteModel
@@ -98,11 +99,11 @@ def _student_predictions(
         return predict
 
     return {
-        "student, labels alone": from_keras(
+        BASELINE: from_keras(
             keras.models.load_model(run.baseline_dir / run.student_path.name)
         ),
-        "student, distilled": from_keras(keras.models.load_model(run.student_path)),
-        "student, distilled, int8": from_tflite(
+        FLOAT_STUDENT: from_keras(keras.models.load_model(run.student_path)),
+        INT8_STUDENT: from_tflite(
             TFLiteModel(run.export_dir / "student_int8.tflite")
         ),
     }

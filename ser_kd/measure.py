@@ -19,6 +19,8 @@ import numpy as np
 from ser_kd.errors import UserError
 
 Example = np.ndarray | Mapping[str, np.ndarray]
+Model = Path | Sequence[Path]
+"""A file, or the files of an ensemble, whose networks run one after the other."""
 
 _ONE_THREAD = {
     "OMP_NUM_THREADS": "1",
@@ -30,13 +32,13 @@ _ONE_THREAD = {
 }
 
 
-def measure(path: Path, example: Example | None = None) -> dict[str, Any]:
+def measure(model: Model, example: Example | None = None) -> dict[str, Any]:
     """``measure_all`` for one model."""
-    return measure_all([path], [example])[0]
+    return measure_all([model], [example])[0]
 
 
 def measure_all(
-    paths: Sequence[Path],
+    models: Sequence[Model],
     examples: Sequence[Example | None] | None = None,
     rounds: int = 10,
     inferences: int = 10,
@@ -44,7 +46,7 @@ def measure_all(
     """Times models in turns: ``rounds`` times ``inferences`` inferences of each, after a warm-up.
 
     Args:
-        paths: .tflite or .keras files, teachers' included.
+        models: .tflite or .keras files, teachers' included; a list of files is an ensemble.
         examples: One input for each, batch axis 1 included (a mapping for named inputs); None =
             noise of the shape that the model itself names.
         rounds: Turns of each model.
@@ -59,19 +61,20 @@ def measure_all(
         UserError: A model cannot be loaded or run.
     """
     children: list[subprocess.Popen[str]] = []
-    times: list[list[float]] = [[] for _ in paths]
+    paths = [[model] if isinstance(model, Path) else list(model) for model in models]
+    times: list[list[float]] = [[] for _ in models]
     results: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(prefix="ser_kd-") as scratch:
         try:
-            for index, path in enumerate(paths):
+            for index, files in enumerate(paths):
                 example = examples[index] if examples else None
-                children.append(_start(path, example, Path(scratch, f"{index}.npz")))
-                _ask(children[-1], 3, path)
+                children.append(_start(files, example, Path(scratch, f"{index}.npz")))
+                _ask(children[-1], 3, files[0])
             for _ in range(rounds):
                 for index, child in enumerate(children):
-                    times[index] += map(float, _ask(child, inferences, paths[index]).split())
+                    times[index] += map(float, _ask(child, inferences, paths[index][0]).split())
             for index, child in enumerate(children):
-                runtime, peak_bytes = _ask(child, 0, paths[index]).rsplit(" ", 1)
+                runtime, peak_bytes = _ask(child, 0, paths[index][0]).rsplit(" ", 1)
                 results.append(
                     {
                         "latency_ms": float(np.median(times[index])),
@@ -87,14 +90,17 @@ def measure_all(
     return results
 
 
-def _start(path: Path, example: Example | None, example_path: Path) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "ser_kd.measure", str(Path(path).resolve())]
+def _start(
+    files: Sequence[Path], example: Example | None, example_path: Path
+) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "ser_kd.measure"]
     if example is not None:
         named = example if isinstance(example, Mapping) else {"": example}
         arrays: dict[str, Any] = {f"_{name}": value for name, value in named.items()}
         with example_path.open("wb") as file:
             np.savez(file, **arrays)
-        command.append(str(example_path))
+        command += ["--example", str(example_path)]
+    command += [str(path.resolve()) for path in files]
     here = str(Path(__file__).parent.parent)
     search = os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))
     return subprocess.Popen(
@@ -137,16 +143,16 @@ def _load(path: Path, example_path: Path | None) -> tuple[str, Callable[[], Any]
             example = rng.normal(size=model.input_shape).astype(np.float32)
         return model.runtime, lambda: model.predict(example)
 
-    import keras
     import tensorflow as tf
 
     from ser_kd.predict import load_keras
 
     network = load_keras(path)
     if example is None:
-        if not isinstance(network, keras.Model) or not hasattr(network, "input_shape"):
+        shape = getattr(network, "input_shape", None)  # subclassed models have none
+        if not isinstance(shape, tuple) or None in shape[1:]:
             raise UserError(f"{path} does not name its input's shape: give an example")
-        example = rng.normal(size=(1, *network.input_shape[1:])).astype(np.float32)
+        example = rng.normal(size=(1, *shape[1:])).astype(np.float32)
     inputs = tf.nest.map_structure(tf.constant, example)
     signature = tf.nest.map_structure(tf.TensorSpec.from_tensor, inputs)
     run = tf.function(lambda x: network(x, training=False), input_signature=[signature])
@@ -163,12 +169,15 @@ def _peak_bytes() -> int:
 
 
 def _serve(arguments: list[str], out: IO[str]) -> None:
-    runtime, infer = _load(Path(arguments[0]), Path(arguments[1]) if arguments[1:] else None)
+    example = Path(arguments[1]) if arguments[0] == "--example" else None
+    loaded = [_load(Path(path), example) for path in arguments[2 if example else 0 :]]
+    runtime = loaded[0][0]
     for line in sys.stdin:
         times = []
         for _ in range(int(line)):
             start = time.perf_counter()
-            infer()
+            for _, infer in loaded:
+                infer()
             times.append((time.perf_counter() - start) * 1e3)
         print(*times or (runtime, _peak_bytes()), file=out, flush=True)
 

@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import platform
 import subprocess
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ import numpy as np
 
 from ser_kd import audio, data, files
 from ser_kd.config import Config, config_from_dict, config_to_dict
-from ser_kd.corpora import Corpus, load_corpus
+from ser_kd.corpora import Corpus, demo_folder, load_corpus
 from ser_kd.errors import UserError
 from ser_kd.progress import say
 from ser_kd.splits import Splits, split_corpus
@@ -176,6 +177,8 @@ class Run:
         Raises:
             UserError: There is nothing to train on.
         """
+        if self.config.corpus.name == "demo":
+            _make_demo_corpus(self.config)
         corpus = load_corpus(self.config.corpus)
         splits = split_corpus(corpus, self.config.corpus)
         splits.require("train", "validation")
@@ -191,6 +194,19 @@ class Run:
         run_data = RunData(corpus, splits, waveforms, logmel, left_out, skipped)
         _report(run_data)
         return run_data
+
+
+def _make_demo_corpus(config: Config) -> None:
+    """Here rather than in ``load_corpus``, to show progress."""
+    said = 0.0
+
+    def progress(done: int, total: int) -> None:
+        nonlocal said
+        if time.monotonic() - said > 5.0 or done == total:
+            said = time.monotonic()
+            say(f"  speaking the demo corpus (synthetic): {done:,} of {total:,} clips")
+
+    demo_folder(config.corpus, progress)
 
 
 def newest_run(runs_dir: Path = RUNS_DIR) -> Path | None:

@@ -182,7 +182,8 @@ def quantize(values: np.ndarray, details: dict[str, Any]) -> np.ndarray:
         return values.astype(dtype)
     scale, zero_point = details["quantization"]
     limits = np.iinfo(dtype)
-    return np.clip(np.round(values / scale + zero_point), limits.min, limits.max).astype(dtype)
+    rounded: np.ndarray = np.round(values / scale + zero_point)
+    return np.clip(rounded, limits.min, limits.max).astype(dtype)
 
 
 def dequantize(values: np.ndarray, details: dict[str, Any]) -> np.ndarray:

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from ser_kd.distiller import Distiller
 
@@ -49,9 +50,11 @@ def compiled(student: keras.Model, *weights: float, **settings) -> Distiller:
 
 
 def train(model: Distiller, *data, epochs: int = 1, batch_size: int = 5):
-    return model.fit(
-        *data, epochs=epochs, batch_size=batch_size, shuffle=False, verbose=0
-    ).history
+    return model.fit(*data, epochs=epochs, batch_size=batch_size, shuffle=False, verbose=0).history
+
+
+def weighted(x, y, weight, batch_size: int = CLIPS) -> tf.data.Dataset:
+    return tf.data.Dataset.from_tensor_slices((x, y, weight)).batch(batch_size)
 
 
 def assert_same_weights(one: keras.Model, other: keras.Model, rtol: float = 1e-5) -> None:
@@ -165,8 +168,8 @@ def test_an_uneven_last_batch_counts_by_its_clips(x, y):
     uneven = model.evaluate(x, y, batch_size=CLIPS - 3, verbose=0, return_dict=True)
     assert uneven == pytest.approx(whole, rel=1e-5)
     weight = np.linspace(0.1, 3.0, CLIPS, dtype=np.float32)
-    whole = model.evaluate(x, y, CLIPS, sample_weight=weight, verbose=0, return_dict=True)
-    uneven = model.evaluate(x, y, CLIPS - 3, sample_weight=weight, verbose=0, return_dict=True)
+    whole = model.evaluate(weighted(x, y, weight), verbose=0, return_dict=True)
+    uneven = model.evaluate(weighted(x, y, weight, CLIPS - 3), verbose=0, return_dict=True)
     assert uneven == pytest.approx(whole, rel=1e-5)
 
 
@@ -174,24 +177,34 @@ def test_sample_weights_are_numbers_of_clips(x, y):
     """Weight 0: an absent clip. Weight 2: the clip twice."""
     counts = np.array([0, 1, 2, 1, 0, 3] + [1] * (CLIPS - 6))
     rows = np.repeat(np.arange(CLIPS), counts)
-    weighted = compiled(dense_student(), 0.5, 0.5, 2.0)
+    model = compiled(dense_student(), 0.5, 0.5, 2.0)
     repeated = compiled(dense_student(), 0.5, 0.5, 2.0)
-    weighted_log = weighted.fit(
-        x, y, CLIPS, sample_weight=counts.astype(np.float32), shuffle=False, verbose=0
+    weighted_log = model.fit(
+        weighted(x, y, counts.astype(np.float32)), shuffle=False, verbose=0
     ).history
     repeated_y = {name: values[rows] for name, values in y.items()}
     repeated_log = train(repeated, x[rows], repeated_y, batch_size=len(rows))
     for name, values in repeated_log.items():
         np.testing.assert_allclose(weighted_log[name], values, rtol=1e-5, err_msg=name)
-    assert_same_weights(weighted.student, repeated.student)
+    assert_same_weights(model.student, repeated.student)
 
 
 def test_a_batch_of_weight_zero_changes_nothing(x, y):
     model = compiled(dense_student(), 0.5, 0.5, 2.0)
     before = [np.array(weight) for weight in model.student.get_weights()]
-    model.fit(x, y, CLIPS, sample_weight=np.zeros(CLIPS, np.float32), verbose=0)
+    model.fit(weighted(x, y, np.zeros(CLIPS, np.float32)), shuffle=False, verbose=0)
     for one, other in zip(before, model.student.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+# Keras copies one array of sample weights to every entry of y: a dict arrives.
+@pytest.mark.xfail(raises=TypeError, strict=True, reason="see the distiller's proposed patch")
+def test_sample_weights_of_arrays_are_those_of_a_dataset(x, y):
+    model = compiled(dense_student(), 0.5, 0.5, 2.0)
+    weight = np.linspace(0.1, 3.0, CLIPS, dtype=np.float32)
+    expected = model.evaluate(weighted(x, y, weight), verbose=0, return_dict=True)
+    result = model.evaluate(x, y, CLIPS, sample_weight=weight, verbose=0, return_dict=True)
+    assert result == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("live", [False, True])
@@ -202,9 +215,7 @@ def test_a_saved_distiller_predicts_and_trains_on_as_if_nothing_happened(x, y, t
     train(model, x, y)
     model.save(tmp_path / "distiller.keras")
     loaded = keras.saving.load_model(tmp_path / "distiller.keras")
-    np.testing.assert_array_equal(
-        loaded.predict(x, verbose=0), model.student.predict(x, verbose=0)
-    )
+    np.testing.assert_array_equal(loaded.predict(x, verbose=0), model.student.predict(x, verbose=0))
     assert (loaded.label_weight, loaded.logit_weight, loaded.temperature) == (0.3, 0.7, 2.0)
     expected, history = train(model, x, y), train(loaded, x, y)
     for name, values in expected.items():
@@ -214,8 +225,8 @@ def test_a_saved_distiller_predicts_and_trains_on_as_if_nothing_happened(x, y, t
 
 def test_distilling_teaches(x, y):
     model = compiled(dense_student(), 0.0, 1.0, 2.0)
-    agreement = train(model, x, y, epochs=60)["agreement"]
-    assert agreement[-1] >= 0.9 > agreement[0]
+    losses = train(model, x, y, epochs=20)["logit_loss"]
+    assert losses[-1] < 0.5 * losses[0]
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,14 @@
 
 import contextlib
 import dataclasses
+import functools
 import json
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -22,7 +24,7 @@ from ser_kd import files
 from ser_kd.config import Config, config_from_dict
 from ser_kd.errors import UserError
 from ser_kd.predict import keras_logits
-from ser_kd.run import Run
+from ser_kd.run import Run, RunData
 from ser_kd.student import build_student
 from ser_kd.tflite import TFLiteModel, check_flatbuffer, read_tensors, tensor_dtypes
 
@@ -80,31 +82,27 @@ def make_run(parent: Path, **student: object) -> Run:
     return run
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("export")
+@functools.cache
+def exported_run(factory: pytest.TempPathFactory) -> tuple[Run, RunData, dict[str, Any]]:
+    """A run and its export, made once for all test modules: converting takes seconds."""
+    run = make_run(factory.mktemp("export"))
+    run_data = run.data()
+    return run, run_data, export.export_run(run, run_data)
 
 
 @pytest.fixture(scope="module")
-def run(folder):
-    return make_run(folder)
+def run(tmp_path_factory):
+    return exported_run(tmp_path_factory)[0]
 
 
 @pytest.fixture(scope="module")
-def run_data(run):
-    return run.data()
+def run_data(tmp_path_factory):
+    return exported_run(tmp_path_factory)[1]
 
 
 @pytest.fixture(scope="module")
-def figures(run, run_data):
-    return export.export_run(run, run_data)
-
-
-@pytest.fixture(scope="module")
-def exported(run, figures):
-    """The run after its export."""
-    assert figures
-    return run
+def figures(tmp_path_factory):
+    return exported_run(tmp_path_factory)[2]
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +120,7 @@ def copy_run(run: Run, parent: Path) -> Run:
     copy = Run(parent / "runs" / "copy", run.config)
     copy.directory.mkdir(parents=True)
     for name in ("student.keras", "config.json"):
-        (copy.directory / name).write_bytes((run.directory / name).read_bytes())
+        shutil.copy2(run.directory / name, copy.directory)
     return copy
 
 
@@ -160,8 +158,8 @@ def test_int8_is_int8_throughout(run, figures):
     assert verify.not_int8(run.export_dir / "student_float32.tflite")
 
 
-def test_dtypes_are_those_that_tensorflow_reports(exported):
-    path = exported.export_dir / "student_int8.tflite"
+def test_dtypes_are_those_that_tensorflow_reports(run):
+    path = run.export_dir / "student_int8.tflite"
     with pytest.warns():
         interpreter = tf.lite.Interpreter(str(path))
     theirs = {
@@ -174,8 +172,8 @@ def test_dtypes_are_those_that_tensorflow_reports(exported):
 
 
 @pytest.mark.parametrize("kind", ["float32", "int8"])
-def test_predict_agrees_with_tensorflows_interpreter(exported, validation_windows, kind):
-    path = exported.export_dir / f"student_{kind}.tflite"
+def test_predict_agrees_with_tensorflows_interpreter(run, validation_windows, kind):
+    path = run.export_dir / f"student_{kind}.tflite"
     with pytest.warns():
         interpreter = tf.lite.Interpreter(
             str(path), experimental_op_resolver_type=tf.lite.experimental.OpResolverType.BUILTIN
@@ -240,13 +238,11 @@ def test_resume_after_a_kill_between_the_files(run, run_data, figures, tmp_path,
     assert {name: after[name] for name in killed} == killed
 
 
-def test_a_new_student_is_converted_anew(exported, run_data, tmp_path, monkeypatch):
-    copy, converted = copy_run(exported, tmp_path), []
-    shutil.copytree(exported.export_dir, copy.export_dir)
-    monkeypatch.setattr(
-        convert, "convert", lambda _, kinds, *__: converted.extend(kinds)
-    )
-    tiny_student(exported.config, seed=5).save(copy.student_path)
+def test_a_new_student_is_converted_anew(run, run_data, tmp_path, monkeypatch):
+    copy, converted = copy_run(run, tmp_path), []
+    shutil.copytree(run.export_dir, copy.export_dir)
+    monkeypatch.setattr(convert, "convert", lambda _, kinds, *__: converted.extend(kinds))
+    tiny_student(run.config, seed=5).save(copy.student_path)
     with pytest.raises(UserError, match="Keras model's label"):
         export.export_run(copy, run_data)
     assert tuple(converted) == convert.KINDS
@@ -268,13 +264,11 @@ def test_a_full_disk_leaves_no_partial_file(run, run_data, tmp_path, monkeypatch
     assert set(state(copy.export_dir)) == {"labels.txt", "frontend.json"}
 
 
-def test_figures_outside_of_the_limits_are_an_error_and_are_kept(
-    exported, run_data, figures, tmp_path
-):
-    copy = copy_run(exported, tmp_path)
-    limits = dataclasses.replace(exported.config.export, min_agreement=1.1)
-    copy.config = dataclasses.replace(exported.config, export=limits)
-    shutil.copytree(exported.export_dir, copy.export_dir)
+def test_figures_outside_of_the_limits_are_an_error_and_are_kept(run, run_data, figures, tmp_path):
+    copy = copy_run(run, tmp_path)
+    limits = dataclasses.replace(run.config.export, min_agreement=1.1)
+    copy.config = dataclasses.replace(run.config, export=limits)
+    shutil.copytree(run.export_dir, copy.export_dir)
     message = r"student_float32.tflite .* for 100.0% .*min_agreement = 110.0%.*export.json"
     for _ in range(2):
         with pytest.raises(UserError, match=message):
@@ -318,8 +312,8 @@ def test_other_students_are_int8_throughout(run, kind, tmp_path):
     assert verify.not_int8(tmp_path / "student_int8.tflite") == []
 
 
-def test_truncated_and_damaged_files_are_refused(exported, tmp_path):
-    content = (exported.export_dir / "student_int8.tflite").read_bytes()
+def test_truncated_and_damaged_files_are_refused(run, tmp_path):
+    content = (run.export_dir / "student_int8.tflite").read_bytes()
     path = tmp_path / "cut.tflite"
     lengths = [
         *range(0, 64),
@@ -349,9 +343,9 @@ def test_truncated_and_damaged_files_are_refused(exported, tmp_path):
         check_flatbuffer(tmp_path)
 
 
-def test_damaged_files_do_not_crash_the_interpreter(exported, tmp_path):
+def test_damaged_files_do_not_crash_the_interpreter(run, tmp_path):
     """Files that pass the check although bytes were changed or cut are run, in another process."""
-    content = (exported.export_dir / "student_int8.tflite").read_bytes()
+    content = (run.export_dir / "student_int8.tflite").read_bytes()
     rng = np.random.default_rng(0)
     for number in range(60):
         damaged = bytearray(content)
@@ -376,13 +370,13 @@ for path in sorted(Path(sys.argv[1]).iterdir()):
     assert done.returncode == 0, done.stderr[-500:]
 
 
-def test_command_line(exported, capsys, tmp_path):
-    assert main([str(exported.directory)]) == 0
+def test_command_line(run, capsys, tmp_path):
+    assert main([str(run.directory)]) == 0
     out = capsys.readouterr().out
     assert "int8 tensors: activation int8" in out
     assert main([str(tmp_path)]) == 2
     assert "is no run folder" in capsys.readouterr().err
-    (tmp_path / "config.json").write_bytes((exported.directory / "config.json").read_bytes())
+    (tmp_path / "config.json").write_bytes((run.directory / "config.json").read_bytes())
     assert main([str(tmp_path)]) == 2
     assert "has no student.keras" in capsys.readouterr().err
 

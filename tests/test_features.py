@@ -98,11 +98,11 @@ def test_frames_of_a_window_are_frames_of_the_clip(hop_seconds, noise):
 
 
 @pytest.mark.parametrize(
-    ("samples", "frames"), [(0, 1), (1, 1), (320, 1), (321, 2), (512, 2), (640, 2), (16_001, 51)]
+    ("samples", "frames"), [(0, 1), (1, 1), (320, 1), (321, 2), (512, 2), (640, 2), (16_100, 51)]
 )
-def test_a_clips_frames_are_those_that_hear_it(samples, frames):
+def test_a_clips_frames_are_those_that_hear_it(samples, frames, rng):
     config = LogMelConfig()
-    clip = clip_logmel(LogMel(config), np.full(samples, 0.5, np.float32))
+    clip = clip_logmel(LogMel(config), rng.normal(size=samples).astype(np.float32))
     assert clip.shape == (frames, config.mels)
     if samples == 321:  # one sample of the second frame, at its very first place
         np.testing.assert_allclose(clip[1], config.floor_db, atol=1e-4)  # the window is 0 there

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from ser_kd.errors import UserError
 from ser_kd.measure import measure, measure_all
+from ser_kd.teachers.wav2vec2 import Wav2Vec2Classifier, architecture
 
 
 def models(folder):
@@ -36,12 +37,20 @@ def test_measure_all(tmp_path, capfd):
     assert capfd.readouterr().out == ""
 
 
-def test_named_inputs_are_given_as_an_example(tmp_path):
-    first, second = keras.Input((4,), name="first"), keras.Input((4,), name="second")
-    output = keras.layers.Dense(2)(keras.layers.Add()([first, second]))
-    keras.Model({"first": first, "second": second}, output).save(tmp_path / "two.keras")
-    example = {name: np.ones((1, 4), np.float32) for name in ("first", "second")}
-    assert measure(tmp_path / "two.keras", example)["latency_ms"] > 0
+def test_a_teacher_on_waveforms(tmp_path):
+    """Subclassed, with named inputs: its classes must be found, its input be given."""
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    convolutions = {"conv_dim": [8, 8], "conv_kernel": [10, 4], "conv_stride": [10, 4]}
+    positions = {"num_conv_pos_embeddings": 8, "num_conv_pos_embedding_groups": 4}
+    config = architecture(**sizes, **convolutions, **positions, intermediate_size=24)
+    teacher = Wav2Vec2Classifier(config, classes=3)
+    teacher.build()
+    teacher.save(tmp_path / "teacher.keras")
+    samples = np.array([4_000], np.int32)
+    example = {"waveform": np.zeros((1, 4_000), np.float32), "samples": samples}
+    assert measure(tmp_path / "teacher.keras", example)["latency_ms"] > 0
+    with pytest.raises(UserError, match="give an example"):
+        measure(tmp_path / "teacher.keras")
 
 
 def test_a_model_that_cannot_be_loaded(tmp_path):

@@ -67,9 +67,7 @@ def test_the_interval_depends_on_speakers_not_on_clips(rng):
     truth, predicted = predictions(rng, clips=100)
     speakers = [f"s{index % 8}" for index in range(100)]
     once = metrics.speaker_intervals(truth, predicted, speakers, 5)
-    copies = metrics.speaker_intervals(
-        np.tile(truth, 5), np.tile(predicted, 5), speakers * 5, 5
-    )
+    copies = metrics.speaker_intervals(np.tile(truth, 5), np.tile(predicted, 5), speakers * 5, 5)
     for key in once:
         assert copies[key] == pytest.approx(once[key])
 

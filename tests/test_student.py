@@ -87,7 +87,7 @@ def test_widths_keep_channels_at_multiples_of_8():
 def test_the_only_activation_is_relu6():
     model = build(dropout=0.1)
     known = {
-        "InputLayer", "Standardize", "ExpandDims", "Conv2D", "DepthwiseConv2D", "ReLU", "Add",
+        "InputLayer", "Standardize", "Conv2D", "DepthwiseConv2D", "ReLU", "Add",
         "FusedBatchNormalization", "GlobalAveragePooling2D", "Identity", "Dropout", "Dense",
     }  # fmt: skip
     assert {type(layer).__name__ for layer in model.layers} == known

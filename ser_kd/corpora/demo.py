@@ -98,10 +98,10 @@ class Prosody:
         return np.array([getattr(self, field.name) for field in fields(self)], dtype=np.float64)
 
 
-# Directions: Juslin & Laukka 2003 (Psychological Bulletin 129, tables 7 and 11), Scherer 2003
-# (Speech Communication 40, table 3), Banse & Scherer 1996; tremor, breathiness and creak: Gobl &
-# Ni Chasaide 2003 (Speech Communication 40). Sizes are chosen for the difficulty stated in the
-# tests, not measured on people.
+# Directions after the reviews of Juslin & Laukka 2003 (Psychological Bulletin 129), Scherer 2003
+# (Speech Communication 40) and, for breath, tremor and creak, Gobl & Ni Chasaide 2003 (ibid.).
+# Sizes, and happiness's airy voice, are ours: chosen for the difficulty that the demo should have
+# (70 to 90 % UA for the student on unseen voices), not measured on people.
 #              pitch range rate level tilt contour pause breath tremor rough
 EMOTION_PROSODY = {
     "ANG": Prosody(2.0, 0.70, 0.22, 3.0, 3.4, -1.5, 0.00, 0.0, 0.00, 1.00),
@@ -120,8 +120,13 @@ _CLIP_SPREAD = Prosody(0.7, 0.16, 0.09, 2.0, 0.35, 0.5, 0.12, 0.10, 0.08, 0.08)
 """Standard deviation between clips of one speaker and emotion."""
 
 _EXPRESSIVITY_SPREAD = 0.15
+"""Standard deviation between speakers of the factor on all cues."""
+
 _STYLE_SPREAD = 0.20
+"""Standard deviation between speakers of the factor on one cue of one emotion."""
+
 _MAX_MIXTURE = 0.35
+"""Largest share of a second emotion in a clip; the mean is a quarter of it."""
 
 _ACCENTS = ("en-us", "en", "en-gb-scotland", "en-029", "en-gb-x-rp", "en-us-nyc", "en-gb-x-gbclan")
 # fmt: off
@@ -313,7 +318,7 @@ class Espeak:
         self._library.espeak_Terminate()
         self._folder.cleanup()
 
-    def _collect(self, samples: int | None, count: int, events: int | None) -> int:
+    def _collect(self, samples: int | None, count: int, _: int | None) -> int:
         if samples and count > 0:
             self._chunks.append(ctypes.string_at(samples, 2 * count))
         return 0
@@ -485,7 +490,7 @@ def render_clip(
     samples = _filter(samples, slope, speaker.bass_cut_hz)
     samples = _record(samples, speaker, prosody.level_db, rng)
     samples = samples * min(1.0, 0.99 / np.abs(samples).max())  # rarely, a loud clip would clip
-    return np.rint(samples * 32768.0).astype(np.int16)
+    return np.asarray(np.rint(samples * 32768.0), np.int16)
 
 
 # --- the folder -----------------------------------------------------------------------------------
@@ -502,7 +507,9 @@ def _write_wav(path: Path, samples: NDArray[np.int16]) -> None:
         file.writeframes(samples.astype("<i2").tobytes())
 
 
-def _check_counts(speakers: int, sentences: int) -> None:
+def _check_arguments(speakers: int, sentences: int, seed: int) -> None:
+    if seed < 0:
+        raise UserError(f"the demo corpus's seed is 0 or more, not {seed}")
     for name, value, most in (
         ("speakers", speakers, MAX_SPEAKERS),
         ("sentences", sentences, len(SENTENCES)),
@@ -574,14 +581,14 @@ def ensure_demo_corpus(
         ``directory``.
 
     Raises:
-        UserError: If a count is out of range, the folder holds something else or was made with
-            other settings, or espeak-ng is missing.
+        UserError: If a count or the seed is out of range, the folder holds something else or was
+            made with other settings, or espeak-ng is missing.
 
     Example:
         >>> ensure_demo_corpus(Path("data/demo"))  # doctest: +SKIP
         PosixPath('data/demo')
     """
-    _check_counts(speakers, sentences)
+    _check_arguments(speakers, sentences, seed)
     settings = {
         "version": CORPUS_VERSION,
         "seed": seed,

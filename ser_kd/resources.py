@@ -1,0 +1,62 @@
+"""Size, time and memory of everything that a run made: ``resources.json``."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ser_kd import files
+from ser_kd.config import Config, FileTeacherConfig, Wav2Vec2TeacherConfig
+from ser_kd.measure import Example, measure_all
+from ser_kd.predict import load_keras
+from ser_kd.run import Run
+
+FLOAT_STUDENT = "student, distilled"
+BASELINE = "student, labels alone"
+INT8_STUDENT = "student, distilled, int8"
+
+
+def measure_run(run: Run) -> dict[str, Any]:
+    """Measures teachers and students in turns, each in a process of its own.
+
+    A teacher is all of its networks (folds x members): their sizes add up, and they run one after the
+    other. Teachers whose predictions came from a file are not here.
+
+    Returns:
+        By model, as in ``eval.json``: ``parameters``, ``bytes`` and what ``measure_all`` gives.
+    """
+    models: dict[str, list[Path]] = {}
+    examples: list[Example | None] = []
+    for name, teacher in run.config.teachers.items():
+        if isinstance(teacher, FileTeacherConfig):
+            continue
+        models[f"teacher {name}"] = sorted(run.teacher_dir(name).glob("fold_*/*.keras"))
+        waveform = isinstance(teacher, Wav2Vec2TeacherConfig)
+        examples.append(_waveform_example(run.config) if waveform else None)
+    models[BASELINE] = [run.baseline_dir / run.student_path.name]
+    models[FLOAT_STUDENT] = [run.student_path]
+    models[INT8_STUDENT] = [run.export_dir / "student_int8.tflite"]
+    examples += [None, None, None]
+    measured = measure_all(list(models.values()), examples)
+    result = {
+        name: {
+            "parameters": _parameters(run, paths),
+            "bytes": sum(path.stat().st_size for path in paths),
+            **figures,
+        }
+        for (name, paths), figures in zip(models.items(), measured, strict=True)
+    }
+    files.write_json(run.directory / "resources.json", result)
+    return result
+
+
+def _waveform_example(config: Config) -> Example:
+    samples = config.audio.window_samples
+    noise = np.random.default_rng(0).normal(0.0, 0.1, (1, samples)).astype(np.float32)
+    return {"waveform": noise, "samples": np.array([samples], np.int32)}
+
+
+def _parameters(run: Run, paths: list[Path]) -> int:
+    if paths[0].suffix == ".tflite":
+        return int(load_keras(run.student_path).count_params())
+    return sum(int(load_keras(path).count_params()) for path in paths)

@@ -1,0 +1,227 @@
+"""Recipes, --set, and what is said about wrong settings."""
+
+import dataclasses
+import json
+
+import pytest
+
+from ser_kd import config
+from ser_kd.config import (
+    Config,
+    EnsembleTeacherConfig,
+    FileTeacherConfig,
+    Wav2Vec2TeacherConfig,
+    config_from_dict,
+    config_to_dict,
+    load_config,
+)
+from ser_kd.errors import UserError
+
+RECIPE = """
+seed = 3
+
+[corpus]
+name = "folder"
+label_map = { calm = "neutral", surprise = "" }
+
+[fit]
+epochs = 7
+learning_rate = 1  # an integer where a float stands
+
+[augment]
+noise_snr_db = [0, 20.5]
+
+[teachers.big]
+kind = "logmel_ensemble"
+members = 3
+student = { width = 2.0 }
+fit = { epochs = 5 }
+
+[teachers.wav]
+kind = "wav2vec2"
+freeze_feature_encoder = false
+architecture = { hidden_size = 64, conv_dim = [32, 32] }
+
+[teachers.outside]
+kind = "file"
+path = "predictions.npz"
+
+[distill.teachers]
+big = 2
+outside = 0.5
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path) -> str:
+    path = tmp_path / "mine.toml"
+    path.write_text(RECIPE)
+    return str(path)
+
+
+@pytest.mark.parametrize("name", config.recipe_names())
+def test_shipped_recipes_load_by_name(name):
+    loaded = load_config(name)
+    assert loaded.name == name
+    assert config_from_dict(json.loads(json.dumps(config_to_dict(loaded)))) == loaded
+    assert set(loaded.distill.teachers) <= set(loaded.teachers)
+
+
+def test_a_recipe_fills_its_sections_and_leaves_the_defaults(recipe):
+    loaded = load_config(recipe)
+    assert (loaded.name, loaded.seed) == ("mine", 3)
+    assert loaded.corpus.label_map == {"calm": "neutral", "surprise": ""}
+    assert loaded.fit == dataclasses.replace(Config().fit, epochs=7, learning_rate=1.0)
+    assert isinstance(loaded.fit.learning_rate, float)
+    assert loaded.augment.noise_snr_db == (0.0, 20.5)
+    assert loaded.student == Config().student
+    big, wav, outside = loaded.teachers.values()
+    assert isinstance(big, EnsembleTeacherConfig)
+    assert (big.members, big.student.width, big.fit.epochs) == (3, 2.0, 5)
+    assert isinstance(wav, Wav2Vec2TeacherConfig)
+    assert wav.freeze_feature_encoder is False
+    assert wav.architecture == {"hidden_size": 64, "conv_dim": [32, 32]}
+    assert outside == FileTeacherConfig(path="predictions.npz")
+    assert loaded.distill.teachers == {"big": 2.0, "outside": 0.5}
+
+
+def test_a_config_survives_json(recipe):
+    loaded = load_config(recipe)
+    assert config_from_dict(json.loads(json.dumps(config_to_dict(loaded)))) == loaded
+    assert config_from_dict(config_to_dict(Config())) == Config()
+    assert config_from_dict({}) == Config()
+
+
+@pytest.mark.parametrize(
+    ("override", "value"),
+    [
+        ("seed=5", lambda c: c.seed == 5),
+        ("fit.epochs = 9", lambda c: c.fit.epochs == 9),
+        ("fit.learning_rate=5e-4", lambda c: c.fit.learning_rate == 5e-4),
+        ("fit.weight_decay=0", lambda c: c.fit.weight_decay == 0.0),
+        ("student.kind=crnn", lambda c: c.student.kind == "crnn"),
+        ("corpus.data_dir=~/my data/CREMA-D", lambda c: c.corpus.data_dir == "~/my data/CREMA-D"),
+        ("corpus.data_dir='C:\\x=y'", lambda c: c.corpus.data_dir == "C:\\x=y"),
+        ("corpus.keep_flawed=true", lambda c: c.corpus.keep_flawed is True),
+        ("corpus.label_map.calm=sad", lambda c: c.corpus.label_map["calm"] == "sad"),
+        ("augment.noise_snr_db=[1, 2]", lambda c: c.augment.noise_snr_db == (1.0, 2.0)),
+        ("teachers.big.fit.epochs=2", lambda c: c.teachers["big"].fit.epochs == 2),
+        ("teachers.new.kind=file", lambda c: c.teachers["new"] == FileTeacherConfig()),
+        ("name=other", lambda c: c.name == "other"),
+    ],
+)
+def test_set_overrides(recipe, override, value):
+    assert value(load_config(recipe, [override]))
+
+
+def test_the_last_override_wins(recipe):
+    assert load_config(recipe, ["seed=1", "seed=2"]).seed == 2
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        (
+            "fit.epoch=3",
+            r"unknown key 'fit.epoch' \(did you mean 'epochs'\?\); known here: epochs,",
+        ),
+        ("studnet.width=1", r"unknown key 'studnet' \(did you mean 'student'\?\)"),
+        ("teachers.big.membres=1", r"'teachers.big.membres' \(did you mean 'members'\?\)"),
+        ("zzz=1", "unknown key 'zzz'; known here: name,"),
+        ("seed", "--set 'seed': write it as section.key=value"),
+        ("=3", "--set '=3': write it as section.key=value"),
+        ("seed.x=3", "--set 'seed.x=3': 'seed' is a value, not a section"),
+        ("fit=3", "fit is a section, got 3"),
+        ("fit.epochs=2.5", "fit.epochs needs a value of type int, got 2.5"),
+        ("fit.epochs=many", "fit.epochs needs a value of type int, got 'many'"),
+        ("fit.epochs=true", "fit.epochs needs a value of type int, got True"),
+        ("fit.learning_rate=false", "fit.learning_rate needs a value of type float, got False"),
+        ("corpus.data_dir=7", "corpus.data_dir needs a value of type str, got 7"),
+        ("corpus.keep_flawed=1", "corpus.keep_flawed needs a value of type bool, got 1"),
+        ("corpus.label_map=[1]", r"corpus.label_map is a table, got \[1\]"),
+        ("corpus.label_map.calm=1", "corpus.label_map.calm needs a value of type str, got 1"),
+        ("augment.noise_snr_db=[1]", r"augment.noise_snr_db needs 2 values, got \[1\]"),
+        ("augment.noise_snr_db=5", "augment.noise_snr_db needs 2 values, got 5"),
+        (
+            "student.kind=mobilnet",
+            r"student.kind = 'mobilnet' \(did you mean 'mobilenet'\?\); one of mobilenet, cnn, crnn",
+        ),
+        (
+            "teachers.new.folds=3",
+            "teachers.new needs a kind: one of logmel_ensemble, wav2vec2, file",
+        ),
+        ("teachers.new=3", "teachers.new needs a kind"),
+        ("teachers.new.kind=wav2vec", r"teachers.new.kind = 'wav2vec' \(did you mean 'wav2vec2'"),
+        ("teachers.wav.freeze_feature_encoder=no", "freeze_feature_encoder needs bool.*got 'no'"),
+        ("distill.teachers.bigg=1", r"names 'bigg' \(did you mean 'big'\?\).*big, wav, outside"),
+    ],
+)
+def test_wrong_settings_are_named_with_their_mend(recipe, override, message):
+    with pytest.raises(UserError, match=message):
+        load_config(recipe, [override])
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "audio.window_seconds=0.05",
+        "audio.window_hop_seconds=0",
+        "audio.window_hop_seconds=3.5",
+        "logmel.sample_rate_hz=8000",
+        "logmel.hop_seconds=0",
+        "logmel.max_hz=8001",
+        "logmel.max_hz=50",
+        "logmel.fft_samples=65536",
+        "distill.temperature=0",
+        "distill.temperature=nan",
+        "distill.label_weight=-0.1",
+        "distill.logit_weight=-1",
+        "student.width=0",
+        "student.dropout=1",
+        "corpus.folds=2",
+        "corpus.fold=5",
+        "fit.epochs=0",
+        "fit.batch_size=0",
+        "fit.learning_rate=0",
+        "teachers.big.folds=1",
+        "teachers.wav.fit.epochs=-1",
+    ],
+)
+def test_values_out_of_range_are_named(recipe, override):
+    key, value = override.split("=")
+    with pytest.raises(UserError, match=rf"{key} = {float(value):g}(\.0)? is out of range"):
+        load_config(recipe, [override])
+
+
+def test_a_loss_needs_a_weight(recipe):
+    with pytest.raises(UserError, match="label_weight .* is out of range"):
+        load_config(recipe, ["distill.label_weight=0", "distill.logit_weight=0"])
+
+
+def test_unknown_recipes_are_named(tmp_path):
+    with pytest.raises(UserError, match=r"no recipe 'nothing-like-it'.*path of a .toml file"):
+        load_config("nothing-like-it")
+    for name in config.recipe_names():
+        with pytest.raises(UserError, match=rf"did you mean '{name}'"):
+            load_config(name + "x")
+    with pytest.raises(UserError, match="no recipe file .*absent.toml"):
+        load_config(str(tmp_path / "absent.toml"))
+    (tmp_path / "bad.toml").write_text("[fit\nepochs = 3")
+    with pytest.raises(UserError, match="bad.toml' is not valid TOML: .*line 1"):
+        load_config(str(tmp_path / "bad.toml"))
+    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UserError, match="is not valid TOML"):
+        load_config(str(tmp_path / "binary.toml"))
+
+
+def test_sizes_that_follow():
+    loaded = Config()
+    assert loaded.audio.window_samples == 48_000
+    assert loaded.logmel.hop_samples == 320
+    assert loaded.logmel.frames(48_000) == 149
+    assert loaded.logmel.frames(loaded.logmel.fft_samples) == 1
+
+
+def test_configs_cannot_be_changed():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Config().fit.epochs = 3
