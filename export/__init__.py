@@ -52,6 +52,8 @@ def _export(run: Run, run_data: RunData, force: bool) -> dict[str, Any]:
     student, folder, config = run.student_path, run.export_dir, run.config
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "export.json").unlink(missing_ok=True)  # it tells of other files
+    for partial in folder.glob(".partial-*"):  # left by a process that was killed
+        partial.unlink(missing_ok=True)
     model = load_keras(student)
     labels = run_data.labels
     validation = run_data.logmel.select(run_data.ids("validation"))

@@ -50,7 +50,7 @@ class Reference:
         return metrics.scores(self.truth, self.probs.argmax(1), self.logits.shape[1])["ua"]
 
     def nll(self, probs: np.ndarray) -> float:
-        """Mean of -log(probability of the true class): less noisy than UA, which a few flips move."""
+        """Mean of -log(probability of the true class): a few flips move UA more than this."""
         return float(-np.log(probs[np.arange(len(self.truth)), self.truth] + 1e-12).mean())
 
     def average(self, logits: np.ndarray) -> np.ndarray:

@@ -83,14 +83,14 @@ class AugmentConfig:
     """Random changes of the training windows, drawn anew every step; see ``ser_kd.augment``."""
 
     shift_seconds: float = 1.0
-    gain_db: float = 10.0
-    noise_probability: float = 0.3
+    gain_db: float = 6.0
+    noise_probability: float = 0.0
     noise_snr_db: tuple[float, float] = (5.0, 30.0)
     time_masks: int = 2
-    time_mask_seconds: float = 0.3
+    time_mask_seconds: float = 0.2
     mel_masks: int = 2
-    mel_mask_bins: int = 8
-    mixup_alpha: float = 0.3
+    mel_mask_bins: int = 6
+    mixup_alpha: float = 0.2
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from ser_kd import data, files, metrics
-from ser_kd.logmel_network import predict_logmel
+from ser_kd.logmel_network import LogMelPredictor
 from ser_kd.resources import BASELINE, FLOAT_STUDENT, INT8_STUDENT
 from ser_kd.run import Run, RunData
 from ser_kd.targets import ALL_FOLDS, Targets, softmax
@@ -86,7 +86,8 @@ def _student_predictions(
     windowing = data.Windowing.of(run.config.audio, run.config.logmel)
 
     def from_keras(model: keras.Model) -> Callable[[list[str]], np.ndarray]:
-        return lambda ids: predict_logmel(model, run_data.logmel.select(ids), windowing)[0]
+        predictor = LogMelPredictor(model, windowing)
+        return lambda ids: predictor.predict(run_data.logmel.select(ids))[0]
 
     def from_tflite(model: TFLiteModel) -> Callable[[list[str]], np.ndarray]:
         def predict(ids: list[str]) -> np.ndarray:

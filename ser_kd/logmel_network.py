@@ -1,6 +1,7 @@
 """Training and running one log-mel network: a student, or a member of the teacher ensemble."""
 
-from collections.abc import Callable, Mapping
+import functools
+from collections.abc import Mapping
 from pathlib import Path
 
 import keras
@@ -27,7 +28,7 @@ def train_logmel_network(
     seed: int,
     name: str,
     directory: Path,
-    score: Callable[[keras.Model], Mapping[str, float]] | None = None,
+    validation: tuple[data.ClipArrays, np.ndarray] | None = None,
 ) -> keras.Model:
     """Trains a network, or goes on where that was interrupted.
 
@@ -44,7 +45,8 @@ def train_logmel_network(
         seed: Of the run; each name makes its own random numbers of it.
         name: Distinguishes the networks of a run.
         directory: Receives history and resuming state.
-        score: Validation scores, ``ua`` among them; the best epoch is kept. Without it the last.
+        validation: Log-mel frames and class indices of the clips that choose the epoch (by UA).
+            Without it the last epoch is kept.
 
     Returns:
         The trained network.
@@ -74,6 +76,10 @@ def train_logmel_network(
             epochs,
         )
 
+    score = None
+    if validation is not None:
+        predictor = LogMelPredictor(model, data.Windowing.of(audio, logmel))
+        score = functools.partial(predictor.score, *validation)
     fitting.fit(
         distiller,
         batches,
@@ -81,38 +87,38 @@ def train_logmel_network(
         fit,
         directory,
         name,
-        None if score is None else lambda: score(model),
+        score,
     )
     return model
 
 
-def predict_logmel(
-    model: keras.Model, arrays: data.ClipArrays, windowing: data.Windowing
-) -> tuple[np.ndarray, np.ndarray]:
-    """Class probabilities and embedding of every clip, averaged over its windows.
+class LogMelPredictor:
+    """Runs a network over whole clips: all windows of each, averaged.
 
-    Returns:
-        float32 ``[clips, classes]`` and ``[clips, channels]``.
+    Made once per network and kept, because tracing its graph takes longer than running it.
     """
-    both = embedding_model(model)
-    window, classes = model.input_shape[1], model.output_shape[-1]
 
-    @tf.function(reduce_retracing=True)
-    def run(features: tf.Tensor) -> tf.Tensor:
-        logits, embedding = both(features, training=False)
-        return tf.concat([tf.nn.softmax(logits), embedding], axis=1)
+    def __init__(self, model: keras.Model, windowing: data.Windowing) -> None:
+        self.windowing = windowing
+        self.window, self.classes = model.input_shape[1], model.output_shape[-1]
+        self.width = self.classes + model.get_layer("embedding").output.shape[-1]
+        both = embedding_model(model)
 
-    batches = data.evaluation_batches(arrays, windowing, window, _BATCH)
-    width = classes + model.get_layer("embedding").output.shape[-1]
-    values = data.average_windows(
-        arrays, ((clips, run(windows).numpy()) for clips, windows, _ in batches), width
-    )
-    return values[:, :classes], values[:, classes:]
+        @tf.function(input_signature=[tf.TensorSpec((None, *model.input_shape[1:]))])
+        def run(features: tf.Tensor) -> tf.Tensor:
+            logits, embedding = both(features, training=False)
+            return tf.concat([tf.nn.softmax(logits), embedding], axis=1)
 
+        self._run = run
 
-def score_logmel(
-    model: keras.Model, arrays: data.ClipArrays, windowing: data.Windowing, truth: np.ndarray
-) -> dict[str, float]:
-    """WA, UA and macro-F1 of a network; ``truth`` is class indices ``[clips]``."""
-    probs, _ = predict_logmel(model, arrays, windowing)
-    return metrics.scores(truth, probs.argmax(1), probs.shape[1])
+    def predict(self, arrays: data.ClipArrays) -> tuple[np.ndarray, np.ndarray]:
+        """Class probabilities ``[clips, classes]`` and embedding ``[clips, channels]``, float32."""
+        batches = data.evaluation_batches(arrays, self.windowing, self.window, _BATCH)
+        runs = ((clips, self._run(windows).numpy()) for clips, windows, _ in batches)
+        values = data.average_windows(arrays, runs, self.width)
+        return values[:, : self.classes], values[:, self.classes :]
+
+    def score(self, arrays: data.ClipArrays, truth: np.ndarray) -> dict[str, float]:
+        """WA, UA and macro-F1; ``truth`` is class indices ``[clips]``."""
+        probs, _ = self.predict(arrays)
+        return metrics.scores(truth, probs.argmax(1), self.classes)

@@ -182,8 +182,9 @@ def quantize(values: np.ndarray, details: dict[str, Any]) -> np.ndarray:
         return values.astype(dtype)
     scale, zero_point = details["quantization"]
     limits = np.iinfo(dtype)
-    rounded: np.ndarray = np.round(values / scale + zero_point)
-    return np.clip(rounded, limits.min, limits.max).astype(dtype)
+    steps = np.round(values / scale + zero_point)
+    quantized: np.ndarray = np.clip(steps, limits.min, limits.max).astype(dtype)
+    return quantized
 
 
 def dequantize(values: np.ndarray, details: dict[str, Any]) -> np.ndarray:

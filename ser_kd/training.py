@@ -6,9 +6,9 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from ser_kd import data, files, fitting
+from ser_kd import files, fitting
 from ser_kd.config import DistillConfig
-from ser_kd.logmel_network import score_logmel, train_logmel_network
+from ser_kd.logmel_network import train_logmel_network
 from ser_kd.progress import say
 from ser_kd.run import Run, RunData
 from ser_kd.targets import Targets, mix_teachers
@@ -57,7 +57,6 @@ def _student(
     training = run_data.logmel.select(run_data.ids("training"))
     validation = run_data.logmel.select(run_data.ids("validation"))
     truth = run_data.one_hot(validation.ids).argmax(1)
-    windowing = data.Windowing.of(config.audio, config.logmel)
     model = train_logmel_network(
         training,
         {"labels": run_data.one_hot(training.ids), **teacher_logits},
@@ -71,7 +70,7 @@ def _student(
         config.seed,
         "student",
         directory,
-        lambda network: score_logmel(network, validation, windowing, truth),
+        (validation, truth),
     )
     with files.atomic(path) as partial:
         model.save(partial)

@@ -209,7 +209,7 @@ def test_nothing_decodable_is_an_error(clips, tmp_path):
         clip.path.write_bytes(b"")
     with pytest.raises(UserError, match=r"none of 6 clips.*clip0\.wav: the file is empty"):
         load(clips, tmp_path)
-    with pytest.raises(UserError, match="none of 0 clips.*there are no clips"):
+    with pytest.raises(UserError, match=r"none of 0 clips.*there are no clips"):
         load([], tmp_path)
 
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import functools
 import json
 import os
 import shutil
@@ -82,12 +81,16 @@ def make_run(parent: Path, **student: object) -> Run:
     return run
 
 
-@functools.cache
+_EXPORTED: list[tuple[Run, RunData, dict[str, Any]]] = []
+
+
 def exported_run(factory: pytest.TempPathFactory) -> tuple[Run, RunData, dict[str, Any]]:
     """A run and its export, made once for all test modules: converting takes seconds."""
-    run = make_run(factory.mktemp("export"))
-    run_data = run.data()
-    return run, run_data, export.export_run(run, run_data)
+    if not _EXPORTED:
+        run = make_run(factory.mktemp("export"))
+        run_data = run.data()
+        _EXPORTED.append((run, run_data, export.export_run(run, run_data)))
+    return _EXPORTED[0]
 
 
 @pytest.fixture(scope="module")
@@ -232,10 +235,12 @@ def test_resume_after_a_kill_between_the_files(run, run_data, figures, tmp_path,
         export.export_run(copy, run_data)
     killed = state(copy.export_dir)
     assert set(killed) == {"student_float32.tflite", "labels.txt", "frontend.json"}
+    (copy.export_dir / ".partial-1-student_int8.tflite").touch()  # as SIGKILL leaves it
     assert export.export_run(copy, run_data) == figures
     assert converted == ["float32", "int8", "int8"]
     after = state(copy.export_dir)
     assert {name: after[name] for name in killed} == killed
+    assert set(after) == {*killed, "student_int8.tflite", "export.json"}
 
 
 def test_a_new_student_is_converted_anew(run, run_data, tmp_path, monkeypatch):

@@ -13,7 +13,7 @@ from test_export import EMOTIONS, exported_run
 from ser_kd import data
 from ser_kd.__main__ import main
 from ser_kd.errors import UserError
-from ser_kd.logmel_network import predict_logmel
+from ser_kd.logmel_network import LogMelPredictor
 from ser_kd.predict import Predictor, load_keras, softmax
 
 
@@ -44,7 +44,7 @@ def test_the_same_as_in_evaluation(run, tmp_path_factory):
     run_data = exported_run(tmp_path_factory)[1]
     model = load_keras(run.student_path)
     windowing = data.Windowing.of(run.config.audio, run.config.logmel)
-    expected = predict_logmel(model, run_data.logmel, windowing)[0]
+    expected = LogMelPredictor(model, windowing).predict(run_data.logmel)[0]
     predictor = Predictor.load(run.student_path)
     for clip in run_data.corpus.clips[::5]:
         probs = predictor.predict_file(clip.path)
@@ -100,7 +100,7 @@ def test_command_line(int8, tmp_path, capsys):
     assert all(re.search(rf"\b{name} [01]\.\d\d", lines[0]) for name in EMOTIONS)
     assert not err.count("error")
 
-    status, lines, err = ask(capsys, int8, "--json", *files)
+    status, lines, err = ask(capsys, int8, *files, "--json")
     assert status == 1
     records = [json.loads(line) for line in lines]
     assert [Path(record["file"]).name for record in records] == ["a.wav", "silent.flac"]

@@ -9,7 +9,7 @@ import numpy as np
 from ser_kd import files, fitting
 from ser_kd.config import Config, DistillConfig, EnsembleTeacherConfig
 from ser_kd.data import Windowing
-from ser_kd.logmel_network import predict_logmel, train_logmel_network
+from ser_kd.logmel_network import LogMelPredictor, train_logmel_network
 from ser_kd.run import RunData
 
 _LABELS_ONLY = DistillConfig(label_weight=1.0, logit_weight=0.0, temperature=1.0)
@@ -61,7 +61,7 @@ class LogMelEnsemble:
         arrays = self.run_data.logmel.select(ids)
         windowing = Windowing.of(self.config.audio, self.config.logmel)
         predictions = [
-            predict_logmel(keras.models.load_model(path), arrays, windowing)
+            LogMelPredictor(keras.models.load_model(path), windowing).predict(arrays)
             for path in self.network_paths(directory)
         ]
         probs = np.mean([probs for probs, _ in predictions], axis=0)
