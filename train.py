@@ -1,7 +1,7 @@
 """From a folder of speech to a phone-ready file.
 
-    python train.py                                                  the demo: no download
-    python train.py --recipe crema_d_cpu --data-dir ~/CREMA-D        real speech
+python train.py                                                  the demo: no download
+python train.py --recipe crema_d_cpu --data-dir ~/CREMA-D        real speech
 """
 
 import argparse

@@ -2,8 +2,9 @@
 
     python benchmarks/training_step.py [--recipe crema_d_cpu] [--steps 100]
 
-On made-up clips of CREMA-D's lengths (speech is not needed to time it). The parts are timed in turns,
-so that whatever else the machine does hits all alike; medians are shown. The last line is JSON.
+On made-up clips of CREMA-D's lengths (speech is not needed to time it). The parts are timed in
+turns, so that whatever else the machine does hits all alike; medians are shown. The last line is
+JSON.
 """
 
 import argparse
@@ -117,12 +118,13 @@ def main() -> None:
         "optimizer and logs": ms["step"] - ms["forward_backward"],
     }
     total = ms["data"] + ms["step"]
-    print(f"{'part':<20}{'ms':>8}{'share':>8}   (batch of {config.fit.batch_size}, {os.cpu_count()} cores)")
+    print(f"{config.fit.batch_size} clips a batch, {os.cpu_count()} cores")
+    print(f"{'part':<20}{'ms':>8}{'share':>8}")
     for name, value in shares.items():
         print(f"{name:<20}{value:>8.1f}{value / total:>8.1%}")
     print(f"{'in all':<20}{total:>8.1f}")
     epoch = total * (CREMA_D_TRAINING_CLIPS // config.fit.batch_size) / 1e3
-    print(f"an epoch of {CREMA_D_TRAINING_CLIPS:,} clips: {epoch:.1f} s without overlap of data and step")
+    print(f"an epoch of {CREMA_D_TRAINING_CLIPS:,} clips: {epoch:.1f} s without overlap")
     result = {**{f"{k}_ms": round(v, 2) for k, v in shares.items()}, "epoch_seconds": epoch}
     print(json.dumps({"benchmark": "training_step", "data_share": ms["data"] / total, **result}))
 

@@ -65,9 +65,9 @@ def mixup(
 ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
     """Mixes every clip with another of its batch (Zhang et al., arXiv 1710.09412).
 
-    ``labels`` are mixed linearly. ``teacher_logits`` are mixed as probabilities *at the distillation
-    temperature* and turned back into logits, so that distilling from them is distilling from the
-    mixture of both clips' softened predictions.
+    ``labels`` are mixed linearly. ``teacher_logits`` are mixed as probabilities *at the
+    distillation temperature* and turned back into logits, so that distilling from them is
+    distilling from the mixture of both clips' softened predictions.
 
     Args:
         windows: ``[batch, frames, mels]``.

@@ -29,8 +29,10 @@ def guarded(main: Callable[[], int]) -> int:
         hint = ": free some space, then run the same command again" if _disk_full(error) else ""
         print(f"error: {error.strerror or error}{where}{hint}", file=sys.stderr)
     except KeyboardInterrupt:
-        print("\ninterrupted; what is finished is kept: run the same command again to go on",
-              file=sys.stderr)
+        print(
+            "\ninterrupted; what is finished is kept: run the same command again to go on",
+            file=sys.stderr,
+        )
         return 130
     return 2
 

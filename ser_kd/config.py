@@ -183,7 +183,7 @@ TeacherConfig = EnsembleTeacherConfig | Wav2Vec2TeacherConfig | FileTeacherConfi
 class Config:
     """A whole run.
 
-    ``expected_minutes`` is only told to the reader: the recipe's wall time on 2 CPU cores, as measured.
+    ``expected_minutes`` is only told to the reader: the recipe's measured time on 2 CPU cores.
     """
 
     name: str = "demo"
@@ -327,7 +327,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
         return value
-    if dataclasses.is_dataclass(hint):
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         return _build(hint, value, where)
     if origin is dict:
         if not isinstance(value, Mapping):

@@ -121,7 +121,7 @@ def _decode(clip: Clip, config: AudioConfig) -> np.ndarray | str:
         waveform = audio.decode(clip.path, config.sample_rate_hz, config.decoder)
     except audio.AudioError as error:
         return str(error)
-    return np.round(np.clip(waveform, -1.0, 1.0) * _INT16).astype(np.int16)
+    return to_int16(waveform)
 
 
 def _cache_key(clips: Sequence[Clip], config: AudioConfig) -> str:
@@ -131,9 +131,15 @@ def _cache_key(clips: Sequence[Clip], config: AudioConfig) -> str:
     return "audio-" + hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
 
+def to_int16(waveform: np.ndarray) -> np.ndarray:
+    """float32 in -1..1 -> int16 samples; what lies beyond is clipped."""
+    samples: np.ndarray = np.round(np.clip(waveform, -1.0, 1.0) * _INT16).astype(np.int16)
+    return samples
+
+
 def to_float(samples: np.ndarray) -> np.ndarray:
     """int16 samples -> float32 in -1..1."""
-    return samples.astype(np.float32) / _INT16
+    return np.divide(samples, _INT16, dtype=np.float32)
 
 
 def logmel_arrays(waveforms: ClipArrays, config: LogMelConfig) -> ClipArrays:
@@ -232,9 +238,7 @@ def training_batches(
         spare = tf.cast(tf.maximum(length - window, 0), tf.float32)
         start = tf.random.stateless_uniform([batch_size], seeds[0]) * (spare + 1.0)
         start = tf.minimum(tf.cast(start, tf.int64), tf.cast(spare, tf.int64))
-        shift = tf.random.stateless_uniform(
-            [batch_size], seeds[1], -roll, roll + 1, dtype=tf.int64
-        )
+        shift = tf.random.stateless_uniform([batch_size], seeds[1], -roll, roll + 1, dtype=tf.int64)
         cells = (tf.range(window, dtype=tf.int64) + shift[:, tf.newaxis]) % window
         windows = gather_windows(values, tf.gather(offsets, chosen), length, start, cells, arrays)
         windows.set_shape([batch_size, window, *arrays.values.shape[1:]])
@@ -347,12 +351,19 @@ def evaluation_batches(
 def average_windows(
     arrays: ClipArrays, batches: Iterator[tuple[np.ndarray, np.ndarray]], width: int
 ) -> np.ndarray:
-    """Mean over each clip's windows: ``(clip indices, values [batch, width]) -> [clips, width]``."""
+    """Mean over each clip's windows.
+
+    Args:
+        arrays: The clips.
+        batches: ``(clip indices [batch], values [batch, width])``, as of ``evaluation_batches``.
+        width: Values per window.
+
+    Returns:
+        float32 ``[clips, width]``.
+    """
     total = np.zeros((len(arrays), width), np.float64)
     count = np.zeros((len(arrays), 1))
     for indices, values in batches:
         np.add.at(total, indices, values)
         np.add.at(count, indices, 1.0)
     return (total / np.maximum(count, 1.0)).astype(np.float32)
-
-

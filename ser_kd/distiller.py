@@ -14,9 +14,9 @@ class Distiller(keras.Model):
     """Teaches ``student`` from labels and from a teacher (Hinton et al., arXiv 1503.02531).
 
     The loss of a clip is ``label_weight * CE(labels, student) + logit_weight * T^2 *
-    KL(teacher || student)``. The teacher's logits come stored with the data, or from ``teacher``, a
-    frozen model that hears the same input. With ``logit_weight = 0`` no teacher is needed and this is
-    plain supervised training: the baseline uses the same code.
+    KL(teacher || student)``. The teacher's logits come stored with the data, or from ``teacher``,
+    a frozen model that hears the same input. With ``logit_weight = 0`` no teacher is needed and
+    this is plain supervised training: the baseline uses the same code.
 
     Data: ``(x, y)`` or ``(x, y, sample_weight)``, where ``y`` is a dict with ``labels`` (class
     probabilities ``[batch, classes]``) and, with a stored teacher, ``teacher_logits``

@@ -100,11 +100,7 @@ def _student_predictions(
         return predict
 
     return {
-        BASELINE: from_keras(
-            keras.models.load_model(run.baseline_dir / run.student_path.name)
-        ),
+        BASELINE: from_keras(keras.models.load_model(run.baseline_dir / run.student_path.name)),
         FLOAT_STUDENT: from_keras(keras.models.load_model(run.student_path)),
-        INT8_STUDENT: from_tflite(
-            TFLiteModel(run.export_dir / "student_int8.tflite")
-        ),
+        INT8_STUDENT: from_tflite(TFLiteModel(run.export_dir / "student_int8.tflite")),
     }

@@ -27,7 +27,8 @@ def mel_filters(config: LogMelConfig) -> np.ndarray:
     rising = (bins_hz - low) / (centre - low)
     falling = (high - bins_hz) / (high - centre)
     triangles = np.maximum(0.0, np.minimum(rising, falling))
-    return (triangles * (2.0 / (high - low))).astype(np.float32)
+    filters: np.ndarray = (triangles * (2.0 / (high - low))).astype(np.float32)
+    return filters
 
 
 _LINEAR_HZ_PER_MEL = 200.0 / 3.0
@@ -44,7 +45,8 @@ def _hz_to_mel(hz: float) -> float:
 def _mel_to_hz(mel: np.ndarray) -> np.ndarray:
     start = _LOG_START_HZ / _LINEAR_HZ_PER_MEL
     logarithmic = _LOG_START_HZ * np.exp(_LOG_STEP * (np.maximum(mel, start) - start))
-    return np.where(mel < start, mel * _LINEAR_HZ_PER_MEL, logarithmic)
+    hz: np.ndarray = np.where(mel < start, mel * _LINEAR_HZ_PER_MEL, logarithmic)
+    return hz
 
 
 @keras.saving.register_keras_serializable(package="ser_kd")

@@ -43,9 +43,7 @@ def compile_for_training(model: Distiller, config: FitConfig, steps_per_epoch: i
         warmup_target=config.learning_rate if warmup_steps else None,
         warmup_steps=warmup_steps,
     )
-    optimizer = keras.optimizers.AdamW(
-        schedule, weight_decay=config.weight_decay, clipnorm=5.0
-    )
+    optimizer = keras.optimizers.AdamW(schedule, weight_decay=config.weight_decay, clipnorm=5.0)
     vectors = [weight for weight in model.trainable_weights if len(weight.shape) < 2]
     optimizer.exclude_from_weight_decay(var_list=vectors)
     model.compile(optimizer=optimizer, jit_compile="auto" if on_gpu() else False)
@@ -217,8 +215,8 @@ def forget_state(directory: Path) -> None:
 def set_seed(seed: int, name: str) -> int:
     """Seeds Python, NumPy and TensorFlow for one network, whatever ran before it.
 
-    Every network has its own seed, made of the run's seed and its name, so that a resumed run, which
-    skips finished networks, initialises the rest as an uninterrupted run does.
+    Every network has its own seed, made of the run's seed and its name, so that a resumed run,
+    which skips finished networks, initialises the rest as an uninterrupted run does.
 
     Returns:
         The network's seed, below 2^31.

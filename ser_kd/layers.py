@@ -12,8 +12,8 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
     """``BatchNormalization`` that trains with TensorFlow's fused kernel.
 
     Keras 3 composes the training path of batch normalisation from single operations on the
-    TensorFlow backend, which on a CPU takes five times as long as the fused kernel. Evaluation is the
-    parent's, so that files and conversion stay those of a plain Keras layer. Input: ``[batch,
+    TensorFlow backend, which on a CPU takes five times as long as the fused kernel. Evaluation is
+    the parent's, so that files and conversion stay those of a plain Keras layer. Input: ``[batch,
     height, width, channels]``.
     """
 

@@ -9,9 +9,16 @@ import numpy as np
 import tensorflow as tf
 
 from ser_kd import data, fitting, metrics
-from ser_kd.config import AudioConfig, AugmentConfig, DistillConfig, FitConfig, LogMelConfig
+from ser_kd.config import (
+    AudioConfig,
+    AugmentConfig,
+    DistillConfig,
+    FitConfig,
+    LogMelConfig,
+    StudentConfig,
+)
 from ser_kd.distiller import Distiller
-from ser_kd.student import StudentConfig, build_student, embedding_model
+from ser_kd.student import build_student, embedding_model
 
 _BATCH = 128
 

@@ -31,9 +31,7 @@ def scores(truth: np.ndarray, predicted: np.ndarray, classes: int) -> dict[str, 
 
 def confusion(truth: np.ndarray, predicted: np.ndarray, classes: int) -> list[list[int]]:
     """Counts, rows = truth, columns = prediction."""
-    table: list[list[int]] = confusion_matrix(
-        truth, predicted, labels=np.arange(classes)
-    ).tolist()
+    table: list[list[int]] = confusion_matrix(truth, predicted, labels=np.arange(classes)).tolist()
     return table
 
 
@@ -62,8 +60,6 @@ def speaker_intervals(
         present = true_count > 0
         drawn["wa"].append(right.sum() / table.sum())
         drawn["ua"].append(np.mean(right[present] / true_count[present]))
-        drawn["macro_f1"].append(
-            np.mean(2 * right[present] / (true_count + said_count)[present])
-        )
+        drawn["macro_f1"].append(np.mean(2 * right[present] / (true_count + said_count)[present]))
     low_high = {key: np.percentile(values, [2.5, 97.5]) for key, values in drawn.items()}
     return {key: (float(low), float(high)) for key, (low, high) in low_high.items()}

@@ -1,4 +1,4 @@
-"""What a person sees while something long runs: plain lines, no cursor tricks, at most one in 5 s."""
+"""What a person sees while something long runs: plain lines, at most one in 5 s."""
 
 import time
 from collections.abc import Iterable, Iterator

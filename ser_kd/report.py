@@ -33,7 +33,7 @@ def summary(run_dir: Path) -> str:
     facts = evaluated["parts"][part]
     lines = [_what_it_is(evaluated, part, facts), ""]
     lines += _align([_HEADINGS, *(_cells(row) for row in summary_rows(run_dir))])
-    lines += ["", _reading_help(facts)]
+    lines += ["", _READING_HELP]
     lines += _teacher_lines(evaluated)
     return "\n".join(lines)
 
@@ -79,13 +79,11 @@ def _align(rows: Sequence[Sequence[str]]) -> list[str]:
     return lines
 
 
-def _reading_help(facts: Mapping[str, Any]) -> str:
-    return (
-        "WA accuracy, UA mean recall of the classes (95 % interval over speakers), in per cent.\n"
-        "per clip: median of one window on one CPU thread, all models taking turns; log-mel models\n"
-        "without the front end. memory: peak of a process that loads and runs the model, its runtime\n"
-        "included. A teacher is all of its networks (folds x members), run one after the other."
-    )
+_READING_HELP = """\
+WA accuracy, UA mean recall of the classes (95 % interval over speakers), in per cent.
+per clip: median of one window on one CPU thread, all models taking turns; log-mel models
+without the front end. memory: peak of a process that loads and runs the model, its runtime
+included. A teacher is all of its networks (folds x members), run one after the other."""
 
 
 def _teacher_lines(evaluated: Mapping[str, Any]) -> list[str]:
@@ -93,8 +91,8 @@ def _teacher_lines(evaluated: Mapping[str, Any]) -> list[str]:
     for name, score in evaluated["teachers_out_of_fold"].items():
         if score is not None:
             lines.append(
-                f"teacher {name}, out of fold on the training speakers: UA {100 * score['ua']:.1f}, "
-                f"WA {100 * score['wa']:.1f} (each clip by the fold that never heard its speaker)"
+                f"teacher {name}, out of fold on the training speakers: UA {100 * score['ua']:.1f},"
+                f" WA {100 * score['wa']:.1f} (each clip by the fold that never heard its speaker)"
             )
     return ["", *lines] if lines else []
 

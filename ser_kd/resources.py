@@ -19,8 +19,8 @@ INT8_STUDENT = "student, distilled, int8"
 def measure_run(run: Run) -> dict[str, Any]:
     """Measures teachers and students in turns, each in a process of its own.
 
-    A teacher is all of its networks (folds x members): their sizes add up, and they run one after the
-    other. Teachers whose predictions came from a file are not here.
+    A teacher is all of its networks (folds x members): their sizes add up, and they run one after
+    the other. Teachers whose predictions came from a file are not here.
 
     Returns:
         By model, as in ``eval.json``: ``parameters``, ``bytes`` and what ``measure_all`` gives.

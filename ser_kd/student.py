@@ -1,8 +1,8 @@
 """The student: log-mel in, logits out. Three kinds, each small enough for a phone.
 
 ``mobilenet`` is the one that ships: inverted residuals (MobileNetV2, arXiv 1801.04381) with
-ReLU6, because int8 kernels fuse ReLU6 and lose their speed with hard-swish. ``cnn`` and ``crnn`` are
-the plain alternatives to compare with.
+ReLU6, because int8 kernels fuse ReLU6 and lose their speed with hard-swish. ``cnn`` and ``crnn``
+are the plain alternatives to compare with.
 """
 
 from collections.abc import Callable

@@ -64,9 +64,9 @@ def read_targets(path: Path, labels: Sequence[str]) -> Targets:
     """Reads predictions made here or elsewhere.
 
     Args:
-        path: An .npz with ``ids`` and ``logits`` (``embedding``, ``fold``, ``view`` are optional), or
-            a CSV with a column ``id`` and one column of logits per label; other columns named
-            ``embedding_0`` ... make the embedding. The logits of probabilities are their logarithms.
+        path: An .npz with ``ids`` and ``logits`` (``embedding``, ``fold``, ``view`` are optional),
+            or a CSV with a column ``id`` and one column of logits per label; further columns
+            ``embedding_0`` ... make the embedding. For probabilities give their logarithms.
         labels: The corpus's labels in order. An .npz may carry its own order as ``labels``.
 
     Raises:
@@ -99,9 +99,8 @@ def _read_npz(path: Path, labels: Sequence[str]) -> Targets:
         ids = tuple(str(clip_id) for clip_id in stored["ids"])
         logits = np.asarray(stored["logits"], np.float32)
         zeros = np.zeros(len(ids), np.int32)
-        embedding = stored["embedding"] if "embedding" in stored else np.zeros((len(ids), 0))
-        fold = stored["fold"] if "fold" in stored else zeros + ALL_FOLDS
-        view = stored["view"] if "view" in stored else zeros
+        embedding = stored.get("embedding", np.zeros((len(ids), 0)))
+        fold, view = stored.get("fold", zeros + ALL_FOLDS), stored.get("view", zeros)
         if "labels" in stored:
             logits = logits[:, _order([str(name) for name in stored["labels"]], labels, path)]
     return Targets(ids, logits, np.asarray(embedding, np.float32), fold, view)
@@ -140,8 +139,8 @@ def mix_teachers(
 ) -> np.ndarray:
     """One set of logits for several teachers: the weighted mean of their softened predictions.
 
-    The gradient of ``KL(mixture || student)`` is the weighted mean of the teachers' own gradients, so
-    learning from the mixture is learning from all of them.
+    The gradient of ``KL(mixture || student)`` is the weighted mean of the teachers' own gradients,
+    so learning from the mixture is learning from all of them.
 
     Args:
         teachers: Targets by name.

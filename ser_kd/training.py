@@ -1,4 +1,4 @@
-"""The stages from a corpus to trained students. Each leaves files; what is finished is found again."""
+"""The stages from a corpus to trained students. What is finished is found again."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,9 +22,7 @@ def all_teacher_targets(run: Run, run_data: RunData) -> dict[str, Targets]:
     return {name: teacher_targets(name, run, run_data) for name in run.config.teachers}
 
 
-def distilled_student(
-    run: Run, run_data: RunData, targets: Mapping[str, Targets]
-) -> keras.Model:
+def distilled_student(run: Run, run_data: RunData, targets: Mapping[str, Targets]) -> keras.Model:
     """The student that learns from labels and teachers: ``student.keras``."""
     config = run.config.distill
     ids = run_data.logmel.select(run_data.ids("training")).ids
@@ -63,7 +61,6 @@ def _student(
         config.student,
         config.fit,
         config.augment,
-        # With a teacher or without, the student begins with the same weights and sees the same clips.
         distill,
         config.audio,
         config.logmel,

@@ -160,8 +160,8 @@ def _assemble(folds: Sequence[Fold], run_data: RunData) -> Targets:
     # Embeddings of different folds' networks have nothing in common: their mean means nothing.
     size = next(iter(own.values()))[2].shape[0]
     no_embedding = np.full(size, np.nan, np.float32)
-    rows = {clip_id: row for clip_id, row in own.items()}
-    rows |= {i: (ALL_FOLDS, np.mean(probs, axis=0), no_embedding) for i, probs in others.items()}
+    mean = {i: (ALL_FOLDS, np.mean(probs, axis=0), no_embedding) for i, probs in others.items()}
+    rows = own | mean
     ids = sorted(rows)
     probs = np.array([rows[clip_id][1] for clip_id in ids])
     return Targets(

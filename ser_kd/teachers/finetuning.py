@@ -25,9 +25,9 @@ class Wav2Vec2Teacher:
     ) -> None:
         if teacher.checkpoint:
             raise UserError(
-                f"teachers.{name}.checkpoint = {teacher.checkpoint!r}: loading published weights is "
-                "not there yet; leave it empty for a random start, or bring the predictions of a "
-                "teacher trained elsewhere (kind = 'file')"
+                f"teachers.{name}.checkpoint = {teacher.checkpoint!r}: loading published weights "
+                "is not there yet; leave it empty for a random start, or bring the predictions of "
+                "a teacher trained elsewhere (kind = 'file')"
             )
         self.name, self.teacher, self.config, self.run_data = name, teacher, config, run_data
 

@@ -145,7 +145,7 @@ class ConvLayer(layers.Layer):
             self.norm = ChannelNorm(name="norm")
         self.activation = ACTIVATIONS[config.feat_extract_activation]
 
-    def build(self, input_shape: tuple[int | None, ...]) -> None:  # noqa: ARG002
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
         self.conv.build((None, None, self.inputs))
         if self.norm is not None:
             self.norm.build((None, None, self.outputs))
@@ -164,7 +164,7 @@ class FeatureEncoder(layers.Layer):
             ConvLayer(config, i, name=f"conv_{i}") for i in range(len(config.conv_dim))
         ]
 
-    def build(self, input_shape: tuple[int | None, ...]) -> None:  # noqa: ARG002
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
         for layer in self.conv_layers:
             layer.build((None, None, layer.inputs))
 
@@ -349,7 +349,7 @@ class Wav2Vec2Encoder(keras.Model):
         self.layerdrop_seed = keras.random.SeedGenerator()
         self.supports_masking = True  # or Keras warns that the mask is lost
 
-    def build(self, input_shape: Any = None) -> None:  # noqa: ARG002
+    def build(self, input_shape: Any = None) -> None:
         """Makes all weights: their shapes follow from the config alone."""
         dim = self.config.hidden_size
         self.feature_encoder.build((None, None))
@@ -463,7 +463,7 @@ class Wav2Vec2Classifier(keras.Model):
         self.dropout = layers.Dropout(dropout)
         self.head = layers.Dense(classes, name="logits")
 
-    def build(self, input_shape: Any = None) -> None:  # noqa: ARG002
+    def build(self, input_shape: Any = None) -> None:
         """Makes all weights: their shapes follow from the arguments alone."""
         self.encoder.build()
         self.projection.build((None, self.encoder.config.hidden_size))
