@@ -47,7 +47,7 @@ class Reference:
 
     @property
     def ua(self) -> float:
-        return metrics.scores(self.truth, self.probs.argmax(1), self.logits.shape[1])["ua"]
+        return metrics.scores(self.truth, self.probs.argmax(1))["ua"]
 
     def nll(self, probs: np.ndarray) -> float:
         """Mean of -log(probability of the true class): a few flips move UA more than this."""
@@ -100,7 +100,7 @@ def compare(path: Path, reference: Reference) -> dict[str, Any]:
     probs = reference.average(logits)
     predicted = probs.argmax(1)
     difference = np.abs(logits - reference.logits)
-    ua = metrics.scores(reference.truth, predicted, classes)["ua"]
+    ua = metrics.scores(reference.truth, predicted)["ua"]
     return {
         "file": path.name,
         "bytes": path.stat().st_size,

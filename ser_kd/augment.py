@@ -40,7 +40,9 @@ def augment_logmel(
         windows = _add_noise(windows, config, floor_db, seeds[0])
     if config.gain_db > 0:
         gain = _uniform(seeds[1], (tf.shape(windows)[0], 1, 1), -config.gain_db, config.gain_db)
-        windows = tf.maximum(windows + gain, floor_db)
+        # Digital silence, such as what follows a short clip, stays silent at any gain.
+        louder = tf.maximum(windows + gain, floor_db)
+        windows = tf.where(windows > floor_db, louder, windows)
     masked = tf.logical_or(
         _masks(
             tf.shape(windows)[0],
@@ -108,8 +110,11 @@ def _add_noise(
     Gaussian noise scatters by about 3 dB from frame to frame.
     """
     seeds = tf.random.experimental.stateless_split(seed, 4)
-    batch, mels = tf.shape(windows)[0], windows.shape[2]
-    power = tf.exp(windows / _DB)
+    drawn = tf.random.stateless_uniform(tf.shape(windows)[:1], seeds[3])
+    chosen = tf.where(drawn < config.noise_probability)  # [noisy, 1]; the other clips cost nothing
+    clean = tf.gather_nd(windows, chosen)
+    batch, mels = tf.shape(clean)[0], windows.shape[2]
+    power = tf.exp(clean / _DB)
     # Mean level of the louder half of the frames: the speech, not the pauses or the padding.
     frame_power = tf.reduce_mean(power, axis=2)
     half = windows.shape[1] // 2
@@ -118,11 +123,11 @@ def _add_noise(
     level = _DB * tf.math.log(speech) - snr
     slope = _uniform(seeds[1], (batch, 1, 1), 0.0, 20.0)  # dB over the mel range
     tilt = slope * np.linspace(0.5, -0.5, mels, dtype=np.float32)
-    scatter = 3.0 * tf.random.stateless_normal(tf.shape(windows), seeds[2])
+    scatter = 3.0 * tf.random.stateless_normal(tf.shape(clean), seeds[2])
     noise = tf.exp((level[:, tf.newaxis, tf.newaxis] + tilt + scatter) / _DB)
     noisy = tf.maximum(_DB * tf.math.log(power + noise), floor_db)
-    chosen = tf.random.stateless_uniform((batch, 1, 1), seeds[3]) < config.noise_probability
-    return tf.where(chosen, noisy, windows)
+    noisy = tf.where(clean > floor_db, noisy, clean)  # what follows a short clip stays silent
+    return tf.tensor_scatter_nd_update(windows, chosen, noisy)
 
 
 def _masks(batch: Any, size: int, count: int, longest: int, seed: tf.Tensor) -> tf.Tensor:

@@ -7,6 +7,7 @@ Units stand in the names.
 import dataclasses
 import difflib
 import json
+import math
 import tomllib
 import types
 import typing
@@ -359,60 +360,114 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
 
 def _check(config: Config) -> None:
     """Ranges that every later stage relies on."""
+    audio, logmel, distill, corpus = config.audio, config.logmel, config.distill, config.corpus
     rules = [
-        ("audio.window_seconds", config.audio.window_seconds, config.audio.window_seconds > 0.1),
+        ("audio.window_seconds", 0.1 < audio.window_seconds <= 60, "above 0.1 and at most 60"),
         (
             "audio.window_hop_seconds",
-            config.audio.window_hop_seconds,
-            0 < config.audio.window_hop_seconds <= config.audio.window_seconds,
+            0 < audio.window_hop_seconds <= audio.window_seconds,
+            "above 0 and at most audio.window_seconds",
         ),
         (
             "logmel.sample_rate_hz",
-            config.logmel.sample_rate_hz,
-            config.logmel.sample_rate_hz == config.audio.sample_rate_hz,
+            logmel.sample_rate_hz == audio.sample_rate_hz >= 1_000,
+            "audio.sample_rate_hz, and at least 1000",
         ),
-        ("logmel.hop_seconds", config.logmel.hop_seconds, config.logmel.hop_samples >= 1),
         (
-            "logmel.max_hz",
-            config.logmel.max_hz,
-            config.logmel.min_hz < config.logmel.max_hz <= config.logmel.sample_rate_hz / 2,
-        ),
-        ("distill.temperature", config.distill.temperature, config.distill.temperature > 0),
-        ("distill.label_weight", config.distill.label_weight, config.distill.label_weight >= 0),
-        ("distill.logit_weight", config.distill.logit_weight, config.distill.logit_weight >= 0),
-        (
-            "distill.label_weight + distill.logit_weight",
-            config.distill.label_weight + config.distill.logit_weight,
-            config.distill.label_weight + config.distill.logit_weight > 0,
+            "logmel.hop_seconds",
+            0.001 <= logmel.hop_seconds <= audio.window_hop_seconds,
+            "at least 0.001 and at most audio.window_hop_seconds",
         ),
         (
             "logmel.fft_samples",
-            config.logmel.fft_samples,
-            2 <= config.logmel.fft_samples <= config.audio.window_samples,
+            2 <= logmel.fft_samples <= audio.window_seconds * audio.sample_rate_hz,
+            "at least 2 and at most a window",
         ),
-        ("student.width", config.student.width, config.student.width > 0),
-        ("student.dropout", config.student.dropout, 0 <= config.student.dropout < 1),
-        ("corpus.folds", config.corpus.folds, config.corpus.folds >= 3),
-        ("corpus.fold", config.corpus.fold, 0 <= config.corpus.fold < config.corpus.folds),
+        ("logmel.mels", logmel.mels >= 1, "at least 1"),
+        ("logmel.min_hz", 0 <= logmel.min_hz < logmel.max_hz, "at least 0, below logmel.max_hz"),
+        (
+            "logmel.max_hz",
+            logmel.max_hz <= logmel.sample_rate_hz / 2,
+            "at most half of logmel.sample_rate_hz",
+        ),
+        ("distill.temperature", 0 < distill.temperature < math.inf, "above 0"),
+        ("distill.label_weight", 0 <= distill.label_weight < math.inf, "at least 0"),
+        (
+            "distill.logit_weight",
+            distill.logit_weight >= 0
+            and 0 < distill.label_weight + distill.logit_weight < math.inf,
+            "at least 0, and above 0 if distill.label_weight is 0",
+        ),
+        ("corpus.folds", corpus.folds >= 3, "at least 3"),
+        ("corpus.fold", 0 <= corpus.fold < corpus.folds, "from 0 to corpus.folds - 1"),
+        *(
+            (f"distill.teachers.{name}", 0 < weight < math.inf, "above 0")
+            for name, weight in distill.teachers.items()
+        ),
+        *_network_rules("", config.student, config.fit, config.augment),
     ]
-    fits = {"fit": config.fit}
     for name, teacher in config.teachers.items():
+        where = f"teachers.{name}."
         if isinstance(teacher, FileTeacherConfig):
             continue
-        fits[f"teachers.{name}.fit"] = teacher.fit
-        rules.append((f"teachers.{name}.folds", teacher.folds, teacher.folds >= 2))
-    for where, fit in fits.items():
-        rules += [
-            (f"{where}.epochs", fit.epochs, fit.epochs >= 1),
-            (f"{where}.batch_size", fit.batch_size, fit.batch_size >= 1),
-            (f"{where}.learning_rate", fit.learning_rate, fit.learning_rate > 0),
-        ]
-    for where, value, holds in rules:
+        rules.append((f"{where}folds", teacher.folds >= 2, "at least 2"))
+        if isinstance(teacher, EnsembleTeacherConfig):
+            rules.append((f"{where}members", teacher.members >= 1, "at least 1"))
+            rules += _network_rules(where, teacher.student, teacher.fit, teacher.augment)
+        else:
+            rules.append((f"{where}dropout", 0 <= teacher.dropout < 1, "at least 0 and below 1"))
+            rules += _fit_rules(where, teacher.fit)
+    for where, holds, needed in rules:
         if not holds:
-            raise UserError(f"{where} = {value!r} is out of range")
+            value: Any = config
+            for key in where.split("."):
+                value = value[key] if isinstance(value, dict) else getattr(value, key)
+            raise UserError(f"{where} = {value!r} is out of range: it must be {needed}")
     unknown = [name for name in config.distill.teachers if name not in config.teachers]
     if unknown:
         raise UserError(
             f"distill.teachers names {unknown[0]!r}{_nearest(unknown[0], list(config.teachers))}, "
             f"but the run's teachers are: {', '.join(config.teachers) or 'none'}"
         )
+
+
+_Rule = tuple[str, bool, str]
+
+
+def _network_rules(
+    where: str, student: StudentConfig, fit: FitConfig, augment: AugmentConfig
+) -> list[_Rule]:
+    low, high = augment.noise_snr_db
+    strengths = ["shift_seconds", "gain_db", "time_masks", "time_mask_seconds", "mel_masks"]
+    strengths += ["mel_mask_bins", "mixup_alpha"]
+    return [
+        (f"{where}student.width", 0 < student.width <= 16, "above 0 and at most 16"),
+        (f"{where}student.dropout", 0 <= student.dropout < 1, "at least 0 and below 1"),
+        *_fit_rules(where, fit),
+        *(
+            (f"{where}augment.{key}", 0 <= getattr(augment, key) < math.inf, "at least 0")
+            for key in strengths
+        ),
+        (f"{where}augment.noise_probability", 0 <= augment.noise_probability <= 1, "from 0 to 1"),
+        (f"{where}augment.noise_snr_db", -math.inf < low <= high < math.inf, "lowest, highest"),
+    ]
+
+
+def _fit_rules(where: str, fit: FitConfig) -> list[_Rule]:
+    return [
+        (f"{where}fit.epochs", fit.epochs >= 1, "at least 1"),
+        (f"{where}fit.batch_size", fit.batch_size >= 1, "at least 1"),
+        (f"{where}fit.learning_rate", 0 < fit.learning_rate < math.inf, "above 0"),
+        (
+            f"{where}fit.final_learning_rate",
+            0 <= fit.final_learning_rate <= fit.learning_rate,
+            "from 0 to fit.learning_rate",
+        ),
+        (
+            f"{where}fit.warmup_epochs",
+            0 <= fit.warmup_epochs < math.inf,
+            "at least 0",
+        ),
+        (f"{where}fit.weight_decay", 0 <= fit.weight_decay < math.inf, "at least 0"),
+        (f"{where}fit.label_smoothing", 0 <= fit.label_smoothing < 1, "at least 0 and below 1"),
+    ]

@@ -19,7 +19,7 @@ from ser_kd.errors import UserError
 from ser_kd.features import LogMel
 from ser_kd.progress import track
 
-_INT16 = 32_767.0
+_INT16 = 32_768.0
 _DECODING_THREADS = 4
 
 
@@ -89,7 +89,7 @@ def load_waveforms(
     """
     key = _cache_key(clips, config)
     values_path, index_path = cache_dir / f"{key}.npy", cache_dir / f"{key}.json"
-    if not index_path.exists():
+    if not (index_path.exists() and values_path.exists()):
         ids, parts, skipped = [], [], {}
         with ThreadPoolExecutor(_DECODING_THREADS) as pool:
             decoded = pool.map(lambda clip: _decode(clip, config), clips)
@@ -125,15 +125,20 @@ def _decode(clip: Clip, config: AudioConfig) -> np.ndarray | str:
 
 
 def _cache_key(clips: Sequence[Clip], config: AudioConfig) -> str:
-    stats = [(clip.id, str(clip.path), clip.path.stat()) for clip in clips]
-    facts = [[i, path, stat.st_size, stat.st_mtime_ns] for i, path, stat in stats]
-    facts.append([config.sample_rate_hz, config.decoder])
+    facts: list[list[Any]] = [[config.sample_rate_hz, config.decoder]]
+    for clip in clips:
+        try:
+            stat = clip.path.stat()
+        except OSError:  # gone since it was listed: decoding says so
+            facts.append([clip.id, str(clip.path)])
+        else:
+            facts.append([clip.id, str(clip.path), stat.st_size, stat.st_mtime_ns])
     return "audio-" + hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
 
 def to_int16(waveform: np.ndarray) -> np.ndarray:
     """float32 in -1..1 -> int16 samples; what lies beyond is clipped."""
-    samples: np.ndarray = np.round(np.clip(waveform, -1.0, 1.0) * _INT16).astype(np.int16)
+    samples: np.ndarray = np.clip(np.round(waveform * _INT16), -32_768, 32_767).astype(np.int16)
     return samples
 
 

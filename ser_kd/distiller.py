@@ -73,7 +73,7 @@ class Distiller(keras.Model):
         return self.student(inputs, training=training)
 
     def train_step(self, data: Any) -> dict[str, Any]:
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        x, y, sample_weight = _unpack(data)
         teacher_logits = self._teacher_logits(x, y)
         with tf.GradientTape() as tape:
             logits = self.student(x, training=True)
@@ -84,7 +84,7 @@ class Distiller(keras.Model):
         return self._log(parts, y, sample_weight)
 
     def test_step(self, data: Any) -> dict[str, Any]:
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        x, y, sample_weight = _unpack(data)
         logits = self.student(x, training=False)
         parts = self._parts(y, logits, self._teacher_logits(x, y), sample_weight)
         return self._log(parts, y, sample_weight)
@@ -141,6 +141,13 @@ class Distiller(keras.Model):
         for name in ("student", "teacher"):
             config[name] = keras.saving.deserialize_keras_object(config[name])
         return cls(**config)
+
+
+def _unpack(data: Any) -> tuple[Any, dict[str, Any], Any]:
+    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+    if isinstance(sample_weight, dict):  # fit() on arrays copies it to every entry of y
+        sample_weight = sample_weight["labels"]
+    return x, y, sample_weight
 
 
 def _same_class(one: Any, other: Any) -> Any:

@@ -64,7 +64,7 @@ def _scores(
 ) -> dict[str, Any]:
     predicted, classes = probs.argmax(1), len(run_data.labels)
     return {
-        **metrics.scores(truth, predicted, classes),
+        **metrics.scores(truth, predicted),
         "intervals": metrics.speaker_intervals(truth, predicted, speakers, classes),
         "confusion": metrics.confusion(truth, predicted, classes),
     }
@@ -77,7 +77,7 @@ def _out_of_fold_scores(targets: Targets, run_data: RunData) -> dict[str, float]
     if not ids:
         return None
     truth = run_data.one_hot(ids).argmax(1)
-    return metrics.scores(truth, targets.logits_of(ids, "").argmax(1), len(run_data.labels))
+    return metrics.scores(truth, targets.logits_of(ids, "").argmax(1))
 
 
 def _student_predictions(

@@ -29,7 +29,7 @@ def on_gpu() -> bool:
 
 
 def compile_for_training(model: Distiller, config: FitConfig, steps_per_epoch: int) -> None:
-    """AdamW with linear warm-up and cosine decay.
+    """AdamW with linear warm-up and cosine decay; each variable's gradient is clipped to norm 5.
 
     Biases, normalisation scales and other vectors are not decayed. XLA stays off on a CPU, where
     it makes depthwise convolutions many times slower.
@@ -116,8 +116,8 @@ class _EpochEnd(keras.callbacks.Callback):
         if not math.isfinite(logs["loss"]):
             raise UserError(
                 f"{self.name}: the loss became {logs['loss']} in epoch {self.state.epochs_done + 1}"
-                f", batch {batch + 1}; lower fit.learning_rate (it is an epoch's running mean), or "
-                "look for broken features; finished epochs are kept"
+                f", batch {batch + 1}; look for broken audio, or begin a new --run-dir with a "
+                "lower fit.learning_rate"
             )
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:

@@ -128,4 +128,4 @@ class LogMelPredictor:
     def score(self, arrays: data.ClipArrays, truth: np.ndarray) -> dict[str, float]:
         """WA, UA and macro-F1; ``truth`` is class indices ``[clips]``."""
         probs, _ = self.predict(arrays)
-        return metrics.scores(truth, probs.argmax(1), self.classes)
+        return metrics.scores(truth, probs.argmax(1))

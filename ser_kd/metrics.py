@@ -6,16 +6,16 @@ import numpy as np
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, recall_score
 
 
-def scores(truth: np.ndarray, predicted: np.ndarray, classes: int) -> dict[str, float]:
+def scores(truth: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
     """WA, UA and macro-F1.
 
     Args:
         truth: Class indices ``[clips]``.
         predicted: Class indices ``[clips]``.
-        classes: Number of classes; those that do not occur in ``truth`` do not count.
 
     Returns:
-        ``wa`` (accuracy), ``ua`` (mean recall over classes), ``macro_f1``, each 0..1.
+        ``wa`` (accuracy), ``ua`` (mean recall over classes), ``macro_f1``, each 0..1. Classes that
+        do not occur in ``truth`` do not count.
     """
     present = np.unique(truth)
     return {

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     import keras
 
 _MODEL_SUFFIXES = (".tflite", ".keras")
-_PCM16 = 32_767.0
 _BATCH = 64
 
 
@@ -175,7 +174,7 @@ class Predictor:
         from ser_kd import data
 
         frontend = self.frontend
-        samples = np.round(np.clip(waveform, -1.0, 1.0) * _PCM16).astype(np.int16)
+        samples = data.to_int16(waveform)
         length = np.array([len(samples)])
         clip = data.ClipArrays(("",), samples, np.array([0, len(samples)]), length, 1, 0.0)
         logmel = data.logmel_arrays(clip, frontend.logmel)

@@ -232,7 +232,7 @@ def _flat(table: Mapping[str, Any], where: str = "") -> dict[str, Any]:
 
 
 def _fingerprint(corpus: Corpus) -> str:
-    facts = [[c.id, c.speaker, c.emotion, c.path.stat().st_size] for c in corpus.clips]
+    facts = [[clip.id, clip.speaker, clip.emotion] for clip in corpus.clips]
     return hashlib.sha256(json.dumps([corpus.name, facts]).encode()).hexdigest()[:16]
 
 

@@ -96,9 +96,18 @@ def test_mel_masks_are_whole_bands_of_the_mean_and_no_wider_than_asked(windows):
     assert (masked.sum(0) > 0).sum() > MELS // 2  # all over the range
 
 
+@pytest.mark.parametrize("changes", [{"gain_db": 20.0}, {"noise_probability": 1.0}])
+def test_what_follows_a_short_clip_stays_silent(windows, changes):
+    padded = windows.copy()
+    padded[:, FRAMES // 2 :] = FLOOR_DB
+    result = augmented(padded, **changes)
+    assert (result[:, FRAMES // 2 :] == FLOOR_DB).all()
+    assert (result[:, : FRAMES // 2] != padded[:, : FRAMES // 2]).any()
+
+
 def test_noise_stands_at_the_asked_distance_below_the_speech(windows):
     speech = np.full_like(windows, -30.0)
-    speech[:, FRAMES // 2 :] = FLOOR_DB  # pauses do not lower the speech's level
+    speech[:, FRAMES // 2 :] = FLOOR_DB + 0.1  # pauses do not lower the speech's level
     noisy = augmented(speech, noise_probability=1.0, noise_snr_db=(12.0, 12.0))
     noise_power = 10.0 ** (noisy.astype(np.float64) / 10.0) - 10.0 ** (speech / 10.0)
     noise_db = 10.0 * np.log10(noise_power[:, FRAMES // 2 :])  # the tilt is symmetric in dB

@@ -198,7 +198,6 @@ def test_a_batch_of_weight_zero_changes_nothing(x, y):
 
 
 # Keras copies one array of sample weights to every entry of y: a dict arrives.
-@pytest.mark.xfail(raises=TypeError, strict=True, reason="see the distiller's proposed patch")
 def test_sample_weights_of_arrays_are_those_of_a_dataset(x, y):
     model = compiled(dense_student(), 0.5, 0.5, 2.0)
     weight = np.linspace(0.1, 3.0, CLIPS, dtype=np.float32)

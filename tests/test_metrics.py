@@ -15,7 +15,7 @@ def predictions(rng, clips: int = 300, classes: int = 5, right: float = 0.6):
 
 def test_numbers_computed_by_hand():
     truth, predicted = np.array([0, 0, 0, 1]), np.array([0, 0, 1, 1])
-    result = metrics.scores(truth, predicted, 2)
+    result = metrics.scores(truth, predicted)
     assert result["wa"] == pytest.approx(3 / 4)
     assert result["ua"] == pytest.approx((2 / 3 + 1) / 2)
     assert result["macro_f1"] == pytest.approx((4 / 5 + 2 / 3) / 2)
@@ -24,7 +24,7 @@ def test_numbers_computed_by_hand():
 
 def test_against_scikit_learn(rng):
     truth, predicted = predictions(rng)
-    assert metrics.scores(truth, predicted, 5) == pytest.approx(
+    assert metrics.scores(truth, predicted) == pytest.approx(
         {
             "wa": accuracy_score(truth, predicted),
             "ua": balanced_accuracy_score(truth, predicted),
@@ -35,7 +35,7 @@ def test_against_scikit_learn(rng):
 
 def test_a_class_that_never_occurs_does_not_count():
     truth, predicted = np.array([0, 0, 1, 1]), np.array([0, 2, 1, 1])
-    result = metrics.scores(truth, predicted, 4)
+    result = metrics.scores(truth, predicted)
     assert result["ua"] == pytest.approx((1 / 2 + 1) / 2)
     assert result["macro_f1"] == pytest.approx((2 / 3 + 1) / 2)
 
@@ -43,7 +43,7 @@ def test_a_class_that_never_occurs_does_not_count():
 def test_one_speakers_interval_is_the_score(rng):
     truth, predicted = predictions(rng)
     intervals = metrics.speaker_intervals(truth, predicted, ["a"] * 300, 5, resamples=20)
-    for key, score in metrics.scores(truth, predicted, 5).items():
+    for key, score in metrics.scores(truth, predicted).items():
         assert intervals[key] == pytest.approx((score, score))
 
 
@@ -56,7 +56,7 @@ def test_the_interval_holds_the_score_and_grows_with_the_speakers_differences(rn
     widths = []
     for speakers in (alike, unlike.tolist()):
         intervals = metrics.speaker_intervals(truth, predicted, speakers, 5)
-        for key, score in metrics.scores(truth, predicted, 5).items():
+        for key, score in metrics.scores(truth, predicted).items():
             low, high = intervals[key]
             assert 0.0 <= low < score < high <= 1.0
         widths.append(intervals["wa"][1] - intervals["wa"][0])
@@ -77,10 +77,8 @@ def test_resamples_are_scored_as_scores_does(rng):
     truth, predicted = predictions(rng, clips=60)
     speakers = np.array(["a"] * 30 + ["b"] * 30)
     intervals = metrics.speaker_intervals(truth, predicted, speakers.tolist(), 5)
-    alone = [
-        metrics.scores(truth[speakers == name], predicted[speakers == name], 5) for name in "ab"
-    ]
-    both = metrics.scores(truth, predicted, 5)
+    alone = [metrics.scores(truth[speakers == name], predicted[speakers == name]) for name in "ab"]
+    both = metrics.scores(truth, predicted)
     for key, interval in intervals.items():
         possible = [alone[0][key], alone[1][key], both[key]]
         assert interval == pytest.approx((min(possible), max(possible)))
