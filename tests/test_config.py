@@ -170,7 +170,7 @@ def test_wrong_settings_are_named_with_their_mend(recipe, override, message):
         "logmel.sample_rate_hz=8000",
         "logmel.hop_seconds=0",
         "logmel.max_hz=8001",
-        "logmel.max_hz=50",
+        "logmel.max_hz=9000",
         "logmel.fft_samples=65536",
         "distill.temperature=0",
         "distill.temperature=nan",
@@ -194,7 +194,7 @@ def test_values_out_of_range_are_named(recipe, override):
 
 
 def test_a_loss_needs_a_weight(recipe):
-    with pytest.raises(UserError, match=r"label_weight .* is out of range"):
+    with pytest.raises(UserError, match=r"distill.logit_weight = 0.0 is out of range"):
         load_config(recipe, ["distill.label_weight=0", "distill.logit_weight=0"])
 
 

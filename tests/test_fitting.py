@@ -208,7 +208,7 @@ def test_without_a_score_the_last_epoch_stays(tmp_path):
 
 def test_a_loss_that_is_not_finite_stops_with_a_clear_message(tmp_path, capsys):
     with pytest.raises(
-        UserError, match=r"test: the loss became nan in epoch 1, batch 1; lower fit"
+        UserError, match=r"test: the loss became nan in epoch 1, batch 1; look for broken audio"
     ):
         train(tmp_path, constant=math.nan)
     assert not (tmp_path / fitting.HISTORY).exists()
