@@ -46,7 +46,7 @@ def _config(parsed: argparse.Namespace) -> Config:
         ("corpus.metadata_dir", parsed.metadata_dir),
     ):
         if value is not None:
-            overrides.append(f"{key}={json.dumps(value)}")
+            overrides.append(f"{key}={json.dumps(value, ensure_ascii=False)}")
     if parsed.seed is not None:
         overrides.append(f"seed={parsed.seed}")
     return load_config(parsed.recipe, overrides)

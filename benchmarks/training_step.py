@@ -68,7 +68,6 @@ def make_parts(config: Config, clips: int) -> dict[str, Callable[[], Any]]:
         config.fit.batch_size,
         0,
         range(1_000),
-        prefetch=False,
     )
     iterator = iter(batches)
     x, y = next(iterator)

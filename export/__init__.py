@@ -5,21 +5,24 @@ export goes on where it was. ``export.json`` is written last.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from export import convert, verify
+from export import verify
 from ser_kd import files
 from ser_kd.errors import UserError
 from ser_kd.predict import keras_logits, load_keras
 from ser_kd.progress import say
-from ser_kd.run import Run, RunData
+
+# TensorFlow (5 s) is imported where it is used, so that ``python -m export --help`` is quick.
+if TYPE_CHECKING:
+    from ser_kd.run import Run, RunData
 
 __all__ = ["export_run", "table"]
 
 
-def export_run(run: Run, run_data: RunData, force: bool = False) -> dict[str, Any]:
+def export_run(run: "Run", run_data: "RunData", force: bool = False) -> dict[str, Any]:
     """Converts ``student.keras`` of a run to float32 and int8 and compares both with it.
 
     Args:
@@ -48,7 +51,9 @@ def export_run(run: Run, run_data: RunData, force: bool = False) -> dict[str, An
     return figures
 
 
-def _export(run: Run, run_data: RunData, force: bool) -> dict[str, Any]:
+def _export(run: "Run", run_data: "RunData", force: bool) -> dict[str, Any]:
+    from export import convert
+
     student, folder, config = run.student_path, run.export_dir, run.config
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "export.json").unlink(missing_ok=True)  # it tells of other files
@@ -103,7 +108,7 @@ def _kept(path: Path, student: Path) -> bool:
     return path.is_file() and path.stat().st_mtime_ns >= student.stat().st_mtime_ns
 
 
-def _finished(run: Run) -> dict[str, Any] | None:
+def _finished(run: "Run") -> dict[str, Any] | None:
     """The figures of an export that is whole and of this very student."""
     path = run.export_dir / "export.json"
     try:

@@ -18,6 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from ser_kd import data, files
+from ser_kd.cli import stderr_held
 from ser_kd.config import Config
 from ser_kd.errors import UserError
 from ser_kd.predict import Frontend
@@ -86,7 +87,8 @@ def _convert(saved: str, kind: str, calibration: np.ndarray) -> bytes:
         converter.inference_input_type = tf.int8
         converter.inference_output_type = tf.int8
     try:
-        content: bytes = converter.convert()
+        with stderr_held():  # the converter tells its own story
+            content: bytes = converter.convert()
     except Exception as error:  # the converter raises whatever its passes raise
         reason = " ".join(str(error).split())[:300]
         raise UserError(f"the student cannot be converted to {kind}: {reason}") from error

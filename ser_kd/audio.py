@@ -1,5 +1,8 @@
 """Decode, resample, and cut into windows: the only definition of each."""
 
+import re
+import struct
+import threading
 import warnings
 from pathlib import Path
 from typing import Literal
@@ -15,6 +18,8 @@ _BLOCK_FRAMES = 1 << 18
 # -80 dB below full scale: three steps of 16-bit audio, the residue of a codec, but no recording.
 _SILENCE_PEAK = 1e-4
 _GIT_LFS_POINTER = b"version https://git-lfs"
+# Readers that tensorflow-io opens at the same time in several threads get each other's samples.
+_TENSORFLOW_IO_LOCK = threading.Lock()
 
 
 class AudioError(UserError):
@@ -30,8 +35,9 @@ def decode(
 
     Args:
         path: WAV, FLAC, Ogg or MP3, any rate, any number of channels (their mean is taken).
-        sample_rate_hz: Of the result. Resampling is soxr's HQ.
-        decoder: ``soundfile``; ``tensorflow_io`` is for the classic environment only.
+        sample_rate_hz: Of the result. Resampling is soxr's HQ, through librosa.
+        decoder: ``soundfile``; ``tensorflow_io`` is for the classic environment only, and reads
+            less: no 64-bit, companded or compressed WAV, no Opus, and no file that is cut off.
 
     Returns:
         float32 [samples], full scale is -1 to 1.
@@ -62,9 +68,11 @@ def decode(
     if not np.isfinite(waveform).all():
         raise AudioError(f"{path}: holds samples that are not finite numbers")
     if rate_hz != sample_rate_hz:
-        import soxr
+        import librosa  # here, because it takes a second that most corpora do not need
 
-        waveform = soxr.resample(waveform, rate_hz, sample_rate_hz, quality="HQ")
+        waveform = librosa.resample(
+            waveform, orig_sr=rate_hz, target_sr=sample_rate_hz, res_type="soxr_hq", fix=False
+        )
         if not waveform.size:
             raise AudioError(f"{path}: too short to resample from {rate_hz} to {sample_rate_hz} Hz")
     return np.ascontiguousarray(waveform, dtype=np.float32)
@@ -171,10 +179,15 @@ def _decode_tensorflow_io(path: Path) -> tuple[Waveform, int]:
             f"audio.decoder = 'tensorflow_io' cannot be loaded ({error}): install the classic "
             "environment (constraints/classic.txt), or use 'soundfile'"
         ) from None
+    wav_bits, wav_block_bytes, wav_is_integer = _wav_format(path)
+    if wav_bits and not wav_block_bytes:  # tensorflow-io divides by it, which ends the process
+        raise AudioError(f"{path}: not readable as audio (its header names blocks of 0 bytes)")
     try:
-        tensor = tfio.audio.AudioIOTensor(str(path))
-        samples = tensor.to_tensor().numpy()
-        rate_hz = int(tensor.rate.numpy())
+        with _TENSORFLOW_IO_LOCK:
+            tensor = tfio.audio.AudioIOTensor(str(path))
+            samples = tensor.to_tensor().numpy()  # [samples, channels]
+            rate_hz = int(tensor.rate.numpy())
+            del tensor
     except NotImplementedError:
         # tensorflow-io loads its kernels on first use; they exist for one TensorFlow only.
         raise UserError(
@@ -183,10 +196,33 @@ def _decode_tensorflow_io(path: Path) -> tuple[Waveform, int]:
             "'soundfile'"
         ) from None
     except (tf.errors.OpError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise AudioError(f"{path}: not readable as audio ({reason})") from None
-    if samples.dtype == np.uint8:  # 8-bit WAV has its zero at 128
+        # TensorFlow puts the name of its operation before and behind the reason.
+        reason = re.sub(r"\{\{.*?\}\}|\[Op:.*", "", " ".join(str(error).split())).strip()
+        raise AudioError(f"{path}: not readable as audio ({reason[:200]})") from None
+    if rate_hz < 1:
+        raise AudioError(f"{path}: not readable as audio (a sample rate of {rate_hz} Hz)")
+    if samples.dtype == np.float32 and wav_bits == 32 and wav_is_integer:
+        samples = samples.view(np.int32)  # tensorflow-io takes 32-bit integers for floats
+    if samples.dtype == np.uint8:  # 8 bits have their zero at 128
         samples = (samples.astype(np.float32) - 128) / 128
-    elif np.issubdtype(samples.dtype, np.integer):
-        samples = samples / -float(np.iinfo(samples.dtype).min)
-    return samples.mean(axis=1).astype(np.float32), rate_hz
+    elif np.issubdtype(samples.dtype, np.integer):  # 24 bits arrive as the upper ones of 32
+        samples = samples.astype(np.float32) / -float(np.iinfo(samples.dtype).min)
+    return samples.mean(axis=1, dtype=np.float32), rate_hz
+
+
+def _wav_format(path: Path) -> tuple[int, int, bool]:
+    """What a WAV file's header says: bits a sample, bytes a block, whether they are integers.
+
+    Zeros for anything but a WAV file with a format.
+    """
+    with path.open("rb") as stream:
+        if stream.read(4) == b"RIFF":
+            stream.seek(12)
+            while len(head := stream.read(8)) == 8:
+                size_bytes = int.from_bytes(head[4:], "little")
+                if head[:4] == b"fmt ":
+                    body = stream.read(26).ljust(26, b"\0")
+                    tag, block_bytes, bits, extensible_tag = struct.unpack("<H10xHH8xH", body)
+                    return bits, block_bytes, (extensible_tag if tag == 0xFFFE else tag) == 1
+                stream.seek(size_bytes, 1)  # no padding of odd chunks: as tensorflow-io reads them
+    return 0, 0, False

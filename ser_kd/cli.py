@@ -1,9 +1,15 @@
 """What every command has in common: errors of the user are one line, never a stack trace."""
 
+import contextlib
 import errno
+import importlib.abc
+import importlib.machinery
+import importlib.util
 import os
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from types import ModuleType
 
 from ser_kd.errors import UserError
 
@@ -17,25 +23,87 @@ def guarded(main: Callable[[], int]) -> int:
     """
     # TensorFlow's own start-up chatter hides the lines that matter.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    quiet = _QuietTensorFlow()
+    sys.meta_path.insert(0, quiet)
     try:
         return main()
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        _complain(str(error))
     except BrokenPipeError:
         # The reader of our output went away (``| head``): nothing to report, nobody to report to.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         hint = ": free some space, then run the same command again" if _disk_full(error) else ""
-        print(f"error: {error.strerror or error}{where}{hint}", file=sys.stderr)
+        _complain(f"{error.strerror or error}{where}{hint}")
     except KeyboardInterrupt:
         print(
             "\ninterrupted; what is finished is kept: run the same command again to go on",
             file=sys.stderr,
         )
         return 130
+    finally:
+        quiet.remove()
     return 2
+
+
+def _complain(message: str) -> None:
+    print("error: " + " ".join(message.split()), file=sys.stderr)
 
 
 def _disk_full(error: OSError) -> bool:
     return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+@contextlib.contextmanager
+def stderr_held() -> Iterator[None]:
+    """Holds back what the block writes to file descriptor 2, libraries' C++ code included.
+
+    It is shown if the block fails, else dropped.
+    """
+    try:
+        terminal = os.dup(2)
+    except OSError:  # stderr is closed: nothing to hold back
+        yield
+        return
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except Exception:
+            held.seek(0)
+            with open(terminal, "wb", buffering=0, closefd=False) as shown:
+                shown.write(held.read())
+            raise
+        finally:
+            os.dup2(terminal, 2)
+            os.close(terminal)
+
+
+class _QuietTensorFlow(importlib.abc.MetaPathFinder):
+    """Wherever TensorFlow is first imported, its start-up messages stay unseen.
+
+    They come from C++ before its log level is known, so that ``TF_CPP_MIN_LOG_LEVEL`` does not
+    reach them.
+    """
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        if name != "tensorflow":
+            return None
+        self.remove()
+        spec = importlib.util.find_spec(name)
+        if spec is not None and spec.loader is not None:
+            run = spec.loader.exec_module
+
+            def run_quietly(module: ModuleType) -> None:
+                with stderr_held():
+                    run(module)
+
+            spec.loader.exec_module = run_quietly  # type: ignore[method-assign]
+        return spec
+
+    def remove(self) -> None:
+        if self in sys.meta_path:
+            sys.meta_path.remove(self)

@@ -222,10 +222,11 @@ def training_batches(
     """
     steps = max(1, len(arrays) // batch_size)
     batch_size = min(batch_size, len(arrays))
-    values = tf.constant(arrays.values)
-    offsets = tf.constant(arrays.offsets[:-1])
-    lengths = tf.constant(arrays.lengths)
-    constants = {name: tf.constant(value) for name, value in targets.items()}
+    with tf.device("CPU:0"):  # where tf.data reads them, also beside a GPU
+        values = tf.constant(arrays.values)
+        offsets = tf.constant(arrays.offsets[:-1])
+        lengths = tf.constant(arrays.lengths)
+        constants = {name: tf.constant(value) for name, value in targets.items()}
 
     def epoch_batches(epoch: Any) -> tf.data.Dataset:
         key = tf.stack([tf.constant(seed, tf.int64), epoch])
@@ -254,7 +255,6 @@ def training_batches(
         tf.data.Dataset.range(epochs.start, epochs.stop)
         .flat_map(epoch_batches)
         .map(batch, num_parallel_calls=1, deterministic=True)
-        .prefetch(4)
     )
 
 

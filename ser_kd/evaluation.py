@@ -1,6 +1,7 @@
 """Scores of everything that a run made, on the same clips: ``eval.json``."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -8,9 +9,12 @@ import numpy as np
 
 from ser_kd import data, files, metrics
 from ser_kd.logmel_network import LogMelPredictor
+from ser_kd.predict import load_keras
+from ser_kd.progress import say
 from ser_kd.resources import BASELINE, FLOAT_STUDENT, INT8_STUDENT
 from ser_kd.run import Run, RunData
 from ser_kd.targets import ALL_FOLDS, Targets, softmax
+from ser_kd.teachers.crossfit import in_fold, targets_path
 from ser_kd.tflite import TFLiteModel
 
 _BATCH = 64
@@ -21,7 +25,13 @@ def evaluate(run: Run, run_data: RunData, targets: Mapping[str, Targets]) -> dic
 
     Writes ``eval.json``: for each part WA, UA, macro-F1 with 95 % intervals over speakers and the
     confusion matrix of every model, and each teacher's out-of-fold score on the training speakers.
+    An ``eval.json`` that is younger than everything that it tells of is left as it is.
     """
+    path = run.directory / "eval.json"
+    if files.is_current(path, [*_model_paths(run).values(), *_target_paths(run)]):
+        say(f"  {path} is there")
+        result: dict[str, Any] = files.read_json(path)
+        return result
     models = _student_predictions(run, run_data)
     parts = {}
     for part in ("validation", "test"):
@@ -45,11 +55,24 @@ def evaluate(run: Run, run_data: RunData, targets: Mapping[str, Targets]) -> dic
         "synthetic": run_data.corpus.synthetic,
         "parts": parts,
         "teachers_out_of_fold": {
-            name: _out_of_fold_scores(teacher, run_data) for name, teacher in targets.items()
+            name: None if in_fold(run.config.teachers[name]) else _out_of_fold_scores(t, run_data)
+            for name, t in targets.items()
         },
     }
-    files.write_json(run.directory / "eval.json", result)
+    files.write_json(path, result)
     return result
+
+
+def _model_paths(run: Run) -> dict[str, Path]:
+    return {
+        BASELINE: run.baseline_dir / run.student_path.name,
+        FLOAT_STUDENT: run.student_path,
+        INT8_STUDENT: run.export_dir / "student_int8.tflite",
+    }
+
+
+def _target_paths(run: Run) -> list[Path]:
+    return [targets_path(name, run) for name in run.config.teachers]
 
 
 def _known(targets: Targets, ids: list[str]) -> np.ndarray | None:
@@ -73,7 +96,7 @@ def _scores(
 def _out_of_fold_scores(targets: Targets, run_data: RunData) -> dict[str, float] | None:
     """Each training clip scored by the fold that did not hear its speaker; None if not known."""
     fold = dict(zip(targets.ids, targets.fold, strict=True))
-    ids = [i for i in run_data.ids("training") if fold.get(i, ALL_FOLDS) != ALL_FOLDS]
+    ids = [i for i in run_data.ids("training") if fold.get(i, ALL_FOLDS) >= 0]
     if not ids:
         return None
     truth = run_data.one_hot(ids).argmax(1)
@@ -100,7 +123,8 @@ def _student_predictions(
         return predict
 
     return {
-        BASELINE: from_keras(keras.models.load_model(run.baseline_dir / run.student_path.name)),
-        FLOAT_STUDENT: from_keras(keras.models.load_model(run.student_path)),
-        INT8_STUDENT: from_tflite(TFLiteModel(run.export_dir / "student_int8.tflite")),
+        name: from_tflite(TFLiteModel(path))
+        if path.suffix == ".tflite"
+        else from_keras(load_keras(path))
+        for name, path in _model_paths(run).items()
     }

@@ -3,7 +3,7 @@
 import contextlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,14 @@ def atomic(path: Path) -> Iterator[Path]:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def is_current(path: Path, sources: Iterable[Path]) -> bool:
+    """Whether ``path`` is there and none of ``sources`` (those that exist) was written after it."""
+    if not path.is_file():
+        return False
+    times = [source.stat().st_mtime_ns for source in sources if source.exists()]
+    return path.stat().st_mtime_ns >= max(times, default=0)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -22,6 +22,7 @@ from ser_kd.progress import duration, say
 HISTORY = "history.jsonl"
 _STATE = "training_state.npz"
 _LOGS = "tensorboard"
+_BATCHES_AHEAD = 4
 
 
 def on_gpu() -> bool:
@@ -193,7 +194,7 @@ def fit(
         say(f"  {name}: going on after epoch {state.epochs_done}")
     if state.epochs_done < config.epochs:
         model.fit(
-            batches(range(state.epochs_done, config.epochs)),
+            batches(range(state.epochs_done, config.epochs)).prefetch(_BATCHES_AHEAD),
             initial_epoch=state.epochs_done,
             epochs=config.epochs,
             steps_per_epoch=steps_per_epoch,

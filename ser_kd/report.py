@@ -87,14 +87,21 @@ included. A teacher is all of its networks (folds x members), run one after the 
 
 
 def _teacher_lines(evaluated: Mapping[str, Any]) -> list[str]:
-    lines = []
+    """How good the targets were that the student learnt from."""
+    rows = [("UA of the teachers' targets", "training", "validation")]
+    validation = evaluated["parts"]["validation"]["models"]
     for name, score in evaluated["teachers_out_of_fold"].items():
-        if score is not None:
-            lines.append(
-                f"teacher {name}, out of fold on the training speakers: UA {100 * score['ua']:.1f},"
-                f" WA {100 * score['wa']:.1f} (each clip by the fold that never heard its speaker)"
-            )
-    return ["", *lines] if lines else []
+        out_of_fold = "-" if score is None else f"{100 * score['ua']:.1f}"
+        mean = validation.get(f"teacher {name}")
+        rows.append((name, out_of_fold, f"{100 * mean['ua']:.1f}" if mean else "-"))
+    if len(rows) == 1:
+        return []
+    return [
+        "",
+        *_align(rows),
+        "training: each clip by the fold that never heard its speaker;",
+        "validation: the mean of the folds",
+    ]
 
 
 def _read(path: Path) -> Any:

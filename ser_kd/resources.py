@@ -9,6 +9,7 @@ from ser_kd import files
 from ser_kd.config import Config, FileTeacherConfig, Wav2Vec2TeacherConfig
 from ser_kd.measure import Example, measure_all
 from ser_kd.predict import load_keras
+from ser_kd.progress import say
 from ser_kd.run import Run
 
 FLOAT_STUDENT = "student, distilled"
@@ -37,6 +38,11 @@ def measure_run(run: Run) -> dict[str, Any]:
     models[FLOAT_STUDENT] = [run.student_path]
     models[INT8_STUDENT] = [run.export_dir / "student_int8.tflite"]
     examples += [None, None, None]
+    path = run.directory / "resources.json"
+    if files.is_current(path, [file for paths in models.values() for file in paths]):
+        say(f"  {path} is there")
+        known: dict[str, Any] = files.read_json(path)
+        return known
     measured = measure_all(list(models.values()), examples)
     result = {
         name: {
@@ -46,7 +52,7 @@ def measure_run(run: Run) -> dict[str, Any]:
         }
         for (name, paths), figures in zip(models.items(), measured, strict=True)
     }
-    files.write_json(run.directory / "resources.json", result)
+    files.write_json(path, result)
     return result
 
 

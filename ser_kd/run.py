@@ -94,12 +94,12 @@ class Run:
         if path.exists():
             before = _flat(_read_config(path))
             now = _flat(config_to_dict(config))
-            changed = [key for key in now if before.get(key) != now[key]]
+            changed = [key for key in [*now, *before] if before.get(key) != now.get(key)]
             if changed:
                 key = changed[0]
                 raise UserError(
                     f"{directory} holds a run with other settings ({key} = {before.get(key)!r}, "
-                    f"now {now[key]!r}); give another --run-dir, or delete the folder"
+                    f"now {now.get(key)!r}); give another --run-dir, or delete the folder"
                 )
         return run
 
@@ -193,6 +193,12 @@ class Run:
         logmel = data.logmel_arrays(waveforms, self.config.logmel)
         run_data = RunData(corpus, splits, waveforms, logmel, left_out, skipped)
         _report(run_data)
+        for part in ("training", "validation"):
+            if not run_data.ids(part):
+                raise UserError(
+                    f"no {part} clip can be used (all are unreadable or left out); "
+                    f"python -m ser_kd data {corpus.name} {corpus.folder} says why"
+                )
         return run_data
 
 
@@ -267,9 +273,9 @@ def _report(run_data: RunData) -> None:
         clips = getattr(splits, part)
         say(f"  {part:<10} {len(clips):>6,} clips  {len({c.speaker for c in clips}):>3} speakers")
     say("  labels     " + ", ".join(f"{name} {labels[name]:,}" for name in run_data.labels))
-    for what, reasons in (
-        ("not trained on", run_data.left_out),
-        ("could not be decoded", run_data.skipped),
-    ):
-        for reason, count in Counter(reasons.values()).most_common(5):
-            say(f"  {what}: {count} ({reason})")
+    for reason, count in Counter(run_data.left_out.values()).most_common(5):
+        say(f"  not trained on: {count} ({reason})")
+    if run_data.skipped:
+        say(f"  could not be decoded, take no part: {len(run_data.skipped):,} clips, such as")
+        for reason in list(run_data.skipped.values())[:3]:
+            say(f"    {reason}")

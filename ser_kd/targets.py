@@ -12,6 +12,8 @@ from ser_kd.errors import UserError
 
 ALL_FOLDS = -1
 """The fold of a clip that no fold trained on: its prediction is the mean of all folds."""
+IN_FOLD = -2
+"""The fold of a clip whose prediction comes from a network that was trained on it."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,8 @@ class Targets:
         ids: Clip ids.
         logits: float32 ``[clips, classes]``, in the order of the corpus's labels.
         embedding: float32 ``[clips, size]``; size 0 where the teacher gives none.
-        fold: int ``[clips]``: which fold's network predicted the clip; ``ALL_FOLDS`` for the mean.
+        fold: int ``[clips]``: which fold's network predicted the clip, never having heard its
+            speaker; ``ALL_FOLDS`` for the mean, ``IN_FOLD`` where the clip was trained on.
         view: int ``[clips]``: the augmented view of the clip; 0 is the clip as it is.
     """
 
@@ -76,16 +79,21 @@ def read_targets(path: Path, labels: Sequence[str]) -> Targets:
         raise UserError(f"no predictions file {str(path)!r}")
     try:
         targets = _read_csv(path, labels) if path.suffix == ".csv" else _read_npz(path, labels)
-    except (OSError, KeyError, ValueError, EOFError) as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f"{path} holds no predictions: {error}") from None
+    except UserError:
+        raise
+    except Exception as error:  # zip, zlib, NumPy and csv each have their own
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{path} holds no predictions: {reason}") from None
     clips = len(targets.ids)
     if targets.logits.shape != (clips, len(labels)):
         raise UserError(
             f"{path}: logits have shape {targets.logits.shape}, but there are {clips} ids and "
             f"{len(labels)} labels ({', '.join(labels)})"
         )
+    for name in ("embedding", "fold", "view"):
+        shape = getattr(targets, name).shape
+        if shape[:1] != (clips,) or len(shape) != (2 if name == "embedding" else 1):
+            raise UserError(f"{path}: {name} has shape {shape}, but there are {clips} ids")
     if len(set(targets.ids)) != clips:
         raise UserError(f"{path}: some clip ids occur twice")
     if not np.isfinite(targets.logits).all():
@@ -95,14 +103,17 @@ def read_targets(path: Path, labels: Sequence[str]) -> Targets:
 
 
 def _read_npz(path: Path, labels: Sequence[str]) -> Targets:
-    with np.load(path, allow_pickle=False) as stored:
-        ids = tuple(str(clip_id) for clip_id in stored["ids"])
+    content = np.load(path, allow_pickle=False)
+    if not isinstance(content, Mapping):
+        raise ValueError("it is one array; an .npz with ids and logits is needed")
+    with content as stored:
+        ids = tuple(map(str, stored["ids"].astype(str)))  # bytes, too
         logits = np.asarray(stored["logits"], np.float32)
         zeros = np.zeros(len(ids), np.int32)
         embedding = stored.get("embedding", np.zeros((len(ids), 0)))
         fold, view = stored.get("fold", zeros + ALL_FOLDS), stored.get("view", zeros)
         if "labels" in stored:
-            logits = logits[:, _order([str(name) for name in stored["labels"]], labels, path)]
+            logits = logits[:, _order(list(stored["labels"].astype(str)), labels, path)]
     return Targets(ids, logits, np.asarray(embedding, np.float32), fold, view)
 
 

@@ -7,8 +7,9 @@ import keras
 import numpy as np
 
 from ser_kd import files, fitting
-from ser_kd.config import DistillConfig
+from ser_kd.config import DistillConfig, FileTeacherConfig
 from ser_kd.logmel_network import train_logmel_network
+from ser_kd.predict import load_keras
 from ser_kd.progress import say
 from ser_kd.run import Run, RunData
 from ser_kd.targets import Targets, mix_teachers
@@ -19,7 +20,15 @@ LABELS_ONLY = DistillConfig(label_weight=1.0, logit_weight=0.0, temperature=1.0)
 
 def all_teacher_targets(run: Run, run_data: RunData) -> dict[str, Targets]:
     """Trains every teacher of the run and returns their targets by name."""
-    return {name: teacher_targets(name, run, run_data) for name in run.config.teachers}
+    teachers = run.config.teachers
+    # Files first: what is wrong with one should not come to light after hours of training.
+    order = sorted(teachers, key=lambda name: not isinstance(teachers[name], FileTeacherConfig))
+    targets = {}
+    for name in order:
+        targets[name] = teacher_targets(name, run, run_data)
+        if name in (run.config.distill.teachers or teachers):
+            targets[name].logits_of(run_data.ids("training"), name)
+    return {name: targets[name] for name in teachers}
 
 
 def distilled_student(run: Run, run_data: RunData, targets: Mapping[str, Targets]) -> keras.Model:
@@ -50,7 +59,8 @@ def _student(
     path = directory / run.student_path.name
     if path.exists():
         say(f"  {name}: {path} is there")
-        return keras.models.load_model(path)
+        fitting.forget_state(directory)  # a kill may have come in between
+        return load_keras(path)
     config = run.config
     training = run_data.logmel.select(run_data.ids("training"))
     validation = run_data.logmel.select(run_data.ids("validation"))

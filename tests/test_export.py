@@ -2,11 +2,14 @@
 
 import contextlib
 import dataclasses
+import importlib.util
 import json
 import os
 import shutil
 import subprocess
 import sys
+import types
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -161,10 +164,15 @@ def test_int8_is_int8_throughout(run, figures):
     assert verify.not_int8(run.export_dir / "student_float32.tflite")
 
 
+def tensorflow_interpreter(path: Path, **options: Any) -> tf.lite.Interpreter:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # deprecated in newer versions, and says so
+        return tf.lite.Interpreter(str(path), **options)
+
+
 def test_dtypes_are_those_that_tensorflow_reports(run):
     path = run.export_dir / "student_int8.tflite"
-    with pytest.warns():
-        interpreter = tf.lite.Interpreter(str(path))
+    interpreter = tensorflow_interpreter(path)
     theirs = {
         item["name"]: np.dtype(item["dtype"]).name for item in interpreter.get_tensor_details()
     }
@@ -177,10 +185,9 @@ def test_dtypes_are_those_that_tensorflow_reports(run):
 @pytest.mark.parametrize("kind", ["float32", "int8"])
 def test_predict_agrees_with_tensorflows_interpreter(run, validation_windows, kind):
     path = run.export_dir / f"student_{kind}.tflite"
-    with pytest.warns():
-        interpreter = tf.lite.Interpreter(
-            str(path), experimental_op_resolver_type=tf.lite.experimental.OpResolverType.BUILTIN
-        )
+    interpreter = tensorflow_interpreter(
+        path, experimental_op_resolver_type=tf.lite.experimental.OpResolverType.BUILTIN
+    )
     interpreter.allocate_tensors()
     (given,), (taken,) = interpreter.get_input_details(), interpreter.get_output_details()
     expected = []
@@ -199,6 +206,44 @@ def test_predict_agrees_with_tensorflows_interpreter(run, validation_windows, ki
     assert ours.dtype == np.float32
     # Rounding of int8 kernels may differ by two steps.
     np.testing.assert_allclose(ours, expected, atol=2.001 * step if kind == "int8" else 1e-4)
+
+
+@pytest.mark.parametrize("kind", ["float32", "int8"])
+def test_runtimes_stand_in_for_each_other(run, validation_windows, kind, monkeypatch):
+    """Those that are missing are passed over, and the next one says the same."""
+    path = run.export_dir / f"student_{kind}.tflite"
+    first = TFLiteModel(path)
+    assert first.runtime == "LiteRT"
+    expected = first.predict(validation_windows[:6])
+    step = first._output["quantization"][0]
+    runtimes = []
+    for missing in ("ai_edge_litert.interpreter", "tflite_runtime.interpreter"):
+        monkeypatch.setitem(sys.modules, missing, None)
+        model = TFLiteModel(path)
+        runtimes.append(model.runtime)
+        # Two steps of rounding are what tflite-runtime 2.14 and LiteRT 2.3 may differ by.
+        np.testing.assert_allclose(
+            model.predict(validation_windows[:6]), expected, atol=2.001 * step or 1e-4
+        )
+    # tflite-runtime is in the classic environment only, and cannot work with NumPy 2.
+    classic = importlib.util.find_spec("tflite_runtime") and np.__version__ < "2"
+    assert runtimes == ["tflite-runtime" if classic else "TensorFlow Lite", "TensorFlow Lite"]
+
+
+def test_a_runtime_that_imports_and_then_fails_is_passed_over(run, monkeypatch):
+    """As tflite-runtime does with NumPy 2."""
+
+    class Broken:
+        def __init__(self, **_: Any) -> None:
+            raise AttributeError("_ARRAY_API not found")
+
+    for name in ("ai_edge_litert.interpreter", "tflite_runtime.interpreter"):
+        broken = types.ModuleType(name)
+        broken.Interpreter = Broken  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, name, broken)
+    # The parent is looked up first, and may not be installed.
+    monkeypatch.setitem(sys.modules, "tflite_runtime", types.ModuleType("tflite_runtime"))
+    assert TFLiteModel(run.export_dir / "student_int8.tflite").runtime == "TensorFlow Lite"
 
 
 def test_calibration_windows_are_drawn_from_training_clips(run, run_data):

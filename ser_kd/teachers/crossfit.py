@@ -18,7 +18,7 @@ from ser_kd.config import (
 from ser_kd.progress import say
 from ser_kd.run import Run, RunData
 from ser_kd.splits import speaker_folds
-from ser_kd.targets import ALL_FOLDS, Targets, read_targets, write_targets
+from ser_kd.targets import ALL_FOLDS, IN_FOLD, Targets, read_targets, write_targets
 
 FOLD_RECORD = "fold.json"
 PREDICTIONS = "predictions.npz"
@@ -65,6 +65,11 @@ def make_teacher(name: str, config: Config, run_data: RunData) -> Teacher:
     raise TypeError(f"a teacher of kind {teacher.kind!r} is not trained here")
 
 
+def in_fold(teacher: TeacherConfig) -> bool:
+    """Whether the teacher predicts clips that it was trained on."""
+    return not isinstance(teacher, FileTeacherConfig) and teacher.in_fold
+
+
 def make_folds(directory: Path, teacher: TeacherConfig, run: Run, run_data: RunData) -> list[Fold]:
     """Divides the training speakers; in-fold teachers have one fold that trains on everyone."""
     assert not isinstance(teacher, FileTeacherConfig)
@@ -79,6 +84,14 @@ def make_folds(directory: Path, teacher: TeacherConfig, run: Run, run_data: RunD
     ]
 
 
+def targets_path(name: str, run: Run) -> Path:
+    """Where a teacher's targets are: in the run folder, or wherever its file is."""
+    teacher = run.config.teachers[name]
+    if isinstance(teacher, FileTeacherConfig):
+        return Path(teacher.path).expanduser()
+    return run.teacher_dir(name) / TARGETS
+
+
 def teacher_targets(name: str, run: Run, run_data: RunData) -> Targets:
     """The stage: trains a teacher's folds, predicts, and stores the targets of all clips.
 
@@ -89,17 +102,16 @@ def teacher_targets(name: str, run: Run, run_data: RunData) -> Targets:
     Returns:
         The stored targets; for a teacher of kind ``file``, what the file holds.
     """
-    teacher_config = run.config.teachers[name]
+    teacher_config, path = run.config.teachers[name], targets_path(name, run)
     if isinstance(teacher_config, FileTeacherConfig):
-        return read_targets(Path(teacher_config.path).expanduser(), run_data.labels)
-    directory = run.teacher_dir(name)
-    path = directory / TARGETS
+        return read_targets(path, run_data.labels)
+    directory = path.parent
     if not path.exists():
         folds = make_folds(directory, teacher_config, run, run_data)
         teacher = make_teacher(name, run.config, run_data)
         for fold in folds:
             _fit_and_predict(fold, teacher, teacher_config.in_fold, run_data)
-        write_targets(path, _assemble(folds, run_data))
+        write_targets(path, _assemble(folds, teacher_config.in_fold, run_data))
     else:
         say(f"  {name}: targets are there")
     return read_targets(path, run_data.labels)
@@ -144,7 +156,7 @@ def _fit_and_predict(fold: Fold, teacher: Teacher, in_fold: bool, run_data: RunD
     )
 
 
-def _assemble(folds: Sequence[Fold], run_data: RunData) -> Targets:
+def _assemble(folds: Sequence[Fold], in_fold: bool, run_data: RunData) -> Targets:
     """Own fold for training clips, mean over folds for the others."""
     training = set(run_data.ids("training"))
     own: dict[str, tuple[int, np.ndarray, np.ndarray]] = {}
@@ -154,7 +166,7 @@ def _assemble(folds: Sequence[Fold], run_data: RunData) -> Targets:
             ids, probs, embedding = stored["ids"], stored["probs"], stored["embedding"]
         for clip_id, p, e in zip(ids, probs, embedding, strict=True):
             if clip_id in training:
-                own[str(clip_id)] = (fold.number, p, e)
+                own[str(clip_id)] = (IN_FOLD if in_fold else fold.number, p, e)
             else:
                 others.setdefault(str(clip_id), []).append(p)
     # Embeddings of different folds' networks have nothing in common: their mean means nothing.
