@@ -64,9 +64,12 @@ def _train(config: Config, run_dir: Path | None) -> int:
     run_data = run.data()
     say("\n2. Teachers" if config.teachers else "\n2. Teachers: none")
     targets = training.all_teacher_targets(run, run_data)
-    say("\n3. Student from labels alone (what distillation is compared with)")
-    training.baseline_student(run, run_data)
-    say("\n4. Student from labels and teachers")
+    if config.teachers:
+        say("\n3. Student from labels alone (what distillation is compared with)")
+        training.baseline_student(run, run_data)
+        say("\n4. Student from labels and teachers")
+    else:
+        say("\n3. and 4. Student from labels alone")
     training.distilled_student(run, run_data, targets)
     say("\n5. Export to TensorFlow Lite")
     export_run(run, run_data)

@@ -18,7 +18,8 @@ _BLOCK_FRAMES = 1 << 18
 # -80 dB below full scale: three steps of 16-bit audio, the residue of a codec, but no recording.
 _SILENCE_PEAK = 1e-4
 _GIT_LFS_POINTER = b"version https://git-lfs"
-# Readers that tensorflow-io opens at the same time in several threads get each other's samples.
+# All of tensorflow-io's readers are one and the same: a file that another thread opens between
+# opening and reading takes the first one's place.
 _TENSORFLOW_IO_LOCK = threading.Lock()
 
 
@@ -187,7 +188,6 @@ def _decode_tensorflow_io(path: Path) -> tuple[Waveform, int]:
             tensor = tfio.audio.AudioIOTensor(str(path))
             samples = tensor.to_tensor().numpy()  # [samples, channels]
             rate_hz = int(tensor.rate.numpy())
-            del tensor
     except NotImplementedError:
         # tensorflow-io loads its kernels on first use; they exist for one TensorFlow only.
         raise UserError(

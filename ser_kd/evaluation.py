@@ -11,7 +11,7 @@ from ser_kd import data, files, metrics
 from ser_kd.logmel_network import LogMelPredictor
 from ser_kd.predict import load_keras
 from ser_kd.progress import say
-from ser_kd.resources import BASELINE, FLOAT_STUDENT, INT8_STUDENT
+from ser_kd.resources import student_files
 from ser_kd.run import Run, RunData
 from ser_kd.targets import ALL_FOLDS, Targets, softmax
 from ser_kd.teachers.crossfit import in_fold, targets_path
@@ -28,7 +28,7 @@ def evaluate(run: Run, run_data: RunData, targets: Mapping[str, Targets]) -> dic
     An ``eval.json`` that is younger than everything that it tells of is left as it is.
     """
     path = run.directory / "eval.json"
-    if files.is_current(path, [*_model_paths(run).values(), *_target_paths(run)]):
+    if files.is_current(path, [*student_files(run).values(), *_target_paths(run)]):
         say(f"  {path} is there")
         result: dict[str, Any] = files.read_json(path)
         return result
@@ -61,14 +61,6 @@ def evaluate(run: Run, run_data: RunData, targets: Mapping[str, Targets]) -> dic
     }
     files.write_json(path, result)
     return result
-
-
-def _model_paths(run: Run) -> dict[str, Path]:
-    return {
-        BASELINE: run.baseline_dir / run.student_path.name,
-        FLOAT_STUDENT: run.student_path,
-        INT8_STUDENT: run.export_dir / "student_int8.tflite",
-    }
 
 
 def _target_paths(run: Run) -> list[Path]:
@@ -126,5 +118,5 @@ def _student_predictions(
         name: from_tflite(TFLiteModel(path))
         if path.suffix == ".tflite"
         else from_keras(load_keras(path))
-        for name, path in _model_paths(run).items()
+        for name, path in student_files(run).items()
     }

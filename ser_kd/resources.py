@@ -12,9 +12,15 @@ from ser_kd.predict import load_keras
 from ser_kd.progress import say
 from ser_kd.run import Run
 
-FLOAT_STUDENT = "student, distilled"
-BASELINE = "student, labels alone"
-INT8_STUDENT = "student, distilled, int8"
+
+def student_files(run: Run) -> dict[str, Path]:
+    """The run's students by the names that its tables show; without teachers there is but one."""
+    alone, distilled = "student, labels alone", "student, distilled"
+    float_student = distilled if run.config.teachers else alone
+    students = {alone: run.baseline_dir / run.student_path.name} if run.config.teachers else {}
+    students[float_student] = run.student_path
+    students[f"{float_student}, int8"] = run.export_dir / "student_int8.tflite"
+    return students
 
 
 def measure_run(run: Run) -> dict[str, Any]:
@@ -34,10 +40,9 @@ def measure_run(run: Run) -> dict[str, Any]:
         models[f"teacher {name}"] = sorted(run.teacher_dir(name).glob("fold_*/*.keras"))
         waveform = isinstance(teacher, Wav2Vec2TeacherConfig)
         examples.append(_waveform_example(run.config) if waveform else None)
-    models[BASELINE] = [run.baseline_dir / run.student_path.name]
-    models[FLOAT_STUDENT] = [run.student_path]
-    models[INT8_STUDENT] = [run.export_dir / "student_int8.tflite"]
-    examples += [None, None, None]
+    students = student_files(run)
+    models |= {name: [path] for name, path in students.items()}
+    examples += [None] * len(students)
     path = run.directory / "resources.json"
     if files.is_current(path, [file for paths in models.values() for file in paths]):
         say(f"  {path} is there")

@@ -37,7 +37,6 @@ def distilled_student(run: Run, run_data: RunData, targets: Mapping[str, Targets
     ids = run_data.logmel.select(run_data.ids("training")).ids
     chosen = {name: targets[name] for name in (config.teachers or targets)}
     if not chosen:
-        say("  no teacher: the student learns from labels alone")
         return _student(run, run_data, run.directory, LABELS_ONLY, {}, "student")
     logits = mix_teachers(chosen, config.teachers, ids, config.temperature)
     return _student(run, run_data, run.directory, config, {"teacher_logits": logits}, "student")
