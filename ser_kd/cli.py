@@ -5,6 +5,7 @@ import errno
 import importlib.abc
 import importlib.machinery
 import importlib.util
+import logging
 import os
 import sys
 import tempfile
@@ -35,7 +36,8 @@ def guarded(main: Callable[[], int]) -> int:
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         hint = ": free some space, then run the same command again" if _disk_full(error) else ""
-        _complain(f"{error.strerror or error}{where}{hint}")
+        what = error.strerror or (os.strerror(errno.ENOSPC) if hint else error)
+        _complain(f"{what}{where}{hint}")
     except KeyboardInterrupt:
         print(
             "\ninterrupted; what is finished is kept: run the same command again to go on",
@@ -52,7 +54,9 @@ def _complain(message: str) -> None:
 
 
 def _disk_full(error: OSError) -> bool:
-    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    # NumPy's short writes have no number: "777221 requested and 522176 written".
+    short = error.errno is None and str(error).endswith(" written")
+    return short or error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextlib.contextmanager
@@ -100,6 +104,8 @@ class _QuietTensorFlow(importlib.abc.MetaPathFinder):
             def run_quietly(module: ModuleType) -> None:
                 with stderr_held():
                     run(module)
+                # Its advice about retracing is for who writes the code, not for who runs it.
+                logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
             spec.loader.exec_module = run_quietly  # type: ignore[method-assign]
         return spec

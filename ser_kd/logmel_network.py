@@ -116,7 +116,8 @@ class LogMelPredictor:
             logits, embedding = both(features, training=False)
             return tf.concat([tf.nn.softmax(logits), embedding], axis=1)
 
-        self._run = run
+        # The one graph: TensorFlow warns of retracing where several networks are evaluated.
+        self._run = run.get_concrete_function()
 
     def predict(self, arrays: data.ClipArrays) -> tuple[np.ndarray, np.ndarray]:
         """Class probabilities ``[clips, classes]`` and embedding ``[clips, channels]``, float32."""

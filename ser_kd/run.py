@@ -223,7 +223,7 @@ def newest_run(runs_dir: Path = RUNS_DIR) -> Path | None:
 
 def _read_config(path: Path) -> dict[str, Any]:
     try:
-        config: dict[str, Any] = files.read_json(path)["config"]
+        config: dict[str, Any] = dict(files.read_json(path)["config"])
     except (ValueError, KeyError, TypeError):
         raise UserError(f"{path} is not a run's config.json; restore or delete it") from None
     return config

@@ -103,10 +103,11 @@ def read_targets(path: Path, labels: Sequence[str]) -> Targets:
 
 
 def _read_npz(path: Path, labels: Sequence[str]) -> Targets:
-    content = np.load(path, allow_pickle=False)
-    if not isinstance(content, Mapping):
-        raise ValueError("it is one array; an .npz with ids and logits is needed")
-    with content as stored:
+    # Opened here: NumPy leaves a damaged file open.
+    with path.open("rb") as file:
+        stored = np.load(file, allow_pickle=False)
+        if not isinstance(stored, Mapping):
+            raise ValueError("it is one array; an .npz with ids and logits is needed")
         ids = tuple(map(str, stored["ids"].astype(str)))  # bytes, too
         logits = np.asarray(stored["logits"], np.float32)
         zeros = np.zeros(len(ids), np.int32)

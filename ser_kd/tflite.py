@@ -34,7 +34,8 @@ _OPTIONS_WITH_VECTOR = (17, 30)
 _INTERPRETERS = (
     ("LiteRT", "ai_edge_litert.interpreter"),
     ("tflite-runtime", "tflite_runtime.interpreter"),
-    ("TensorFlow Lite", "tensorflow.lite"),
+    # By the module that defines it: importing ``tensorflow.lite`` by name gives an empty package.
+    ("TensorFlow Lite", "tensorflow.lite.python.interpreter"),
 )
 
 

@@ -44,7 +44,7 @@ TINY_WAV2VEC2 = {
 }
 
 
-def settings(corpus: Path, **sections: Any) -> dict[str, Any]:
+def settings(corpus: Path, /, **sections: Any) -> dict[str, Any]:
     """A config's table: a small ensemble as the only teacher, small student, two epochs.
 
     Args:

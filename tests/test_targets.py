@@ -102,7 +102,7 @@ def test_missing_ids_are_counted_and_the_first_is_named():
         ({"ids": IDS, "logits": LOGITS, "labels": ["ANG", "SAD", "x"]}, "for the label 'HAP'"),
         ({"ids": ["a", "b", "a"], "logits": LOGITS}, "some clip ids occur twice"),
         ({"ids": IDS, "logits": LOGITS * [[1], [np.nan], [1]]}, "logits of 'b' are not finite"),
-        ({"ids": IDS, "logits": LOGITS + [[0], [0], [np.inf]]}, "are not finite"),
+        ({"ids": IDS, "logits": np.where([[0], [0], [1]], np.inf, LOGITS)}, "are not finite"),
         ({"ids": "a", "logits": LOGITS[:1]}, "holds no predictions"),
         ({"ids": IDS, "logits": [["x"] * 3] * 3}, "could not convert string to float"),
         ({"ids": IDS, "logits": LOGITS, "fold": [0, 1]}, r"fold has shape \(2,\), but .* 3 ids"),
