@@ -27,7 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--data-dir", help="the corpus's folder")
     parser.add_argument("--metadata-dir", help="the folder of the corpus's CSV files")
     parser.add_argument("--run-dir", type=Path, help="default: runs/<recipe>")
-    parser.add_argument("--seed", type=int)
+    parser.add_argument("--seed", type=int, help="of weights, order, augmentation; default: 0")
     parser.add_argument(
         "--set",
         action="append",

@@ -14,7 +14,7 @@ from ser_kd.progress import say
 from ser_kd.resources import student_files
 from ser_kd.run import Run, RunData
 from ser_kd.targets import ALL_FOLDS, Targets, softmax
-from ser_kd.teachers.crossfit import in_fold, targets_path
+from ser_kd.teachers.crossfit import targets_path
 from ser_kd.tflite import TFLiteModel
 
 _BATCH = 64
@@ -55,8 +55,7 @@ def evaluate(run: Run, run_data: RunData, targets: Mapping[str, Targets]) -> dic
         "synthetic": run_data.corpus.synthetic,
         "parts": parts,
         "teachers_out_of_fold": {
-            name: None if in_fold(run.config.teachers[name]) else _out_of_fold_scores(t, run_data)
-            for name, t in targets.items()
+            name: _out_of_fold_scores(teacher, run_data) for name, teacher in targets.items()
         },
     }
     files.write_json(path, result)

@@ -49,8 +49,8 @@ def train_logmel_network(
         distill: Weights and temperature.
         audio: The window.
         logmel: The front end of ``arrays``.
-        seed: Of the run; each name makes its own random numbers of it.
-        name: Distinguishes the networks of a run.
+        seed: Of this network: initial weights, order of the clips, augmentation, dropout.
+        name: For the reader's eyes.
         directory: Receives history and resuming state.
         validation: Log-mel frames and class indices of the clips that choose the epoch (by UA).
             Without it the last epoch is kept.
@@ -58,7 +58,7 @@ def train_logmel_network(
     Returns:
         The trained network.
     """
-    seed = fitting.set_seed(seed, name)
+    keras.utils.set_random_seed(seed)
     window = logmel.frames(audio.window_samples)
     classes = targets["labels"].shape[1]
     model = build_student(network, window, logmel.mels, classes)

@@ -23,6 +23,14 @@ from ser_kd.progress import say
 from ser_kd.splits import Splits, split_corpus
 
 RUNS_DIR = Path("runs")
+# Settings that nothing trained depends on; the clips have their fingerprint.
+_MAY_CHANGE = (
+    "expected_minutes",
+    "corpus.data_dir",
+    "corpus.metadata_dir",
+    "export.min_agreement",
+    "export.max_ua_drop",
+)
 _PACKAGES = ("tensorflow", "keras", "numpy", "ai-edge-litert", "tflite-runtime", "transformers")
 
 
@@ -94,7 +102,11 @@ class Run:
         if path.exists():
             before = _flat(_read_config(path))
             now = _flat(config_to_dict(config))
-            changed = [key for key in [*now, *before] if before.get(key) != now.get(key)]
+            changed = [
+                key
+                for key in [*now, *before]
+                if before.get(key) != now.get(key) and key not in _MAY_CHANGE
+            ]
             if changed:
                 key = changed[0]
                 raise UserError(
@@ -148,7 +160,8 @@ class Run:
                     f"the clips are not those that {self.directory} began with (other files or "
                     "labels); give another --run-dir, or delete the folder"
                 )
-            return
+            if config_from_dict(_read_config(path)) == self.config:
+                return
         record = {
             "config": config_to_dict(self.config),
             "labels": list(corpus.labels),
@@ -169,7 +182,7 @@ class Run:
     @property
     def cache_dir(self) -> Path:
         """Decoded audio, shared by all runs in the same parent folder."""
-        return self.directory.parent / ".cache"
+        return self.directory.parent / ".ser_kd_cache"
 
     def data(self) -> RunData:
         """Reads, decodes and divides the corpus, and says what was found.
@@ -179,6 +192,8 @@ class Run:
         """
         if self.config.corpus.name == "demo":
             _make_demo_corpus(self.config)
+        for partial in self.directory.rglob(".partial-*"):
+            partial.unlink()  # of a run that was killed while it wrote
         corpus = load_corpus(self.config.corpus)
         splits = split_corpus(corpus, self.config.corpus)
         splits.require("train", "validation")

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from ser_kd.cli import stderr_held
 from ser_kd.errors import UserError
 
 _IDENTIFIER = b"TFL3"
@@ -116,7 +117,7 @@ def _load(path: Path | str, threads: int) -> tuple[str, Any]:
     for runtime, module in _INTERPRETERS:
         try:
             # Importing says nothing: tflite-runtime imports with NumPy 2 and fails afterwards.
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), stderr_held():
                 warnings.simplefilter("ignore")  # TensorFlow's own is deprecated, and says so
                 interpreter = importlib.import_module(module).Interpreter(
                     model_path=str(path), num_threads=threads

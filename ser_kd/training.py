@@ -13,15 +13,20 @@ from ser_kd.predict import load_keras
 from ser_kd.progress import say
 from ser_kd.run import Run, RunData
 from ser_kd.targets import Targets, mix_teachers
-from ser_kd.teachers.crossfit import teacher_targets
+from ser_kd.teachers.crossfit import make_teacher, teacher_targets
 
 LABELS_ONLY = DistillConfig(label_weight=1.0, logit_weight=0.0, temperature=1.0)
 
 
 def all_teacher_targets(run: Run, run_data: RunData) -> dict[str, Targets]:
-    """Trains every teacher of the run and returns their targets by name."""
+    """Trains every teacher of the run and returns their targets by name.
+
+    What is wrong with any of them, settings or file, shows before the first is trained.
+    """
     teachers = run.config.teachers
-    # Files first: what is wrong with one should not come to light after hours of training.
+    for name, teacher in teachers.items():
+        if not isinstance(teacher, FileTeacherConfig):
+            make_teacher(name, run.config, run_data)
     order = sorted(teachers, key=lambda name: not isinstance(teachers[name], FileTeacherConfig))
     targets = {}
     for name in order:
@@ -37,14 +42,14 @@ def distilled_student(run: Run, run_data: RunData, targets: Mapping[str, Targets
     ids = run_data.logmel.select(run_data.ids("training")).ids
     chosen = {name: targets[name] for name in (config.teachers or targets)}
     if not chosen:
-        return _student(run, run_data, run.directory, LABELS_ONLY, {}, "student")
-    logits = mix_teachers(chosen, config.teachers, ids, config.temperature)
-    return _student(run, run_data, run.directory, config, {"teacher_logits": logits}, "student")
+        return _student(run, run_data, run.directory, LABELS_ONLY, {}, "student, labels alone")
+    logits = {"teacher_logits": mix_teachers(chosen, config.teachers, ids, config.temperature)}
+    return _student(run, run_data, run.directory, config, logits, "student, distilled")
 
 
 def baseline_student(run: Run, run_data: RunData) -> keras.Model:
     """The same student from labels alone, everything else equal: ``baseline/student.keras``."""
-    return _student(run, run_data, run.baseline_dir, LABELS_ONLY, {}, "baseline")
+    return _student(run, run_data, run.baseline_dir, LABELS_ONLY, {}, "student, labels alone")
 
 
 def _student(
@@ -73,8 +78,9 @@ def _student(
         distill,
         config.audio,
         config.logmel,
-        config.seed,
-        "student",
+        # The same for every student of a run: only what they are taught differs.
+        fitting.network_seed(config.seed, "student"),
+        name,
         directory,
         (validation, truth),
     )

@@ -65,11 +65,6 @@ def make_teacher(name: str, config: Config, run_data: RunData) -> Teacher:
     raise TypeError(f"a teacher of kind {teacher.kind!r} is not trained here")
 
 
-def in_fold(teacher: TeacherConfig) -> bool:
-    """Whether the teacher predicts clips that it was trained on."""
-    return not isinstance(teacher, FileTeacherConfig) and teacher.in_fold
-
-
 def make_folds(directory: Path, teacher: TeacherConfig, run: Run, run_data: RunData) -> list[Fold]:
     """Divides the training speakers; in-fold teachers have one fold that trains on everyone."""
     assert not isinstance(teacher, FileTeacherConfig)

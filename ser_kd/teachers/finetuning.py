@@ -30,6 +30,7 @@ class Wav2Vec2Teacher:
                 "a teacher trained elsewhere (kind = 'file')"
             )
         self.name, self.teacher, self.config, self.run_data = name, teacher, config, run_data
+        self.architecture = architecture(**teacher.architecture)
 
     def network_paths(self, directory: Path) -> list[Path]:
         """The file of one fold's network."""
@@ -41,7 +42,8 @@ class Wav2Vec2Teacher:
         if path.exists():
             return
         teacher, config = self.teacher, self.config
-        seed = fitting.set_seed(config.seed, label)
+        seed = fitting.network_seed(config.seed, label)
+        keras.utils.set_random_seed(seed)
         arrays = self.run_data.waveforms.select(ids)
         labels = self.run_data.one_hot(arrays.ids)
         model = self._build(labels.shape[1])
@@ -71,7 +73,7 @@ class Wav2Vec2Teacher:
         # Random filters hear nothing useful: without pretraining the front end has to learn too.
         freeze = self.teacher.freeze_feature_encoder
         model = Wav2Vec2Classifier(
-            architecture(**self.teacher.architecture),
+            self.architecture,
             classes,
             self.teacher.projection,
             self.teacher.dropout,

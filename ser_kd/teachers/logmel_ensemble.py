@@ -39,6 +39,7 @@ class LogMelEnsemble:
             if path.exists():
                 continue
             state = directory / path.stem
+            name = f"{label}, member {number + 1} of {self.teacher.members}"
             model = train_logmel_network(
                 arrays,
                 targets,
@@ -48,8 +49,8 @@ class LogMelEnsemble:
                 _LABELS_ONLY,
                 self.config.audio,
                 self.config.logmel,
-                self.config.seed,
-                f"{label}, member {number + 1} of {self.teacher.members}",
+                fitting.network_seed(self.config.seed, name),
+                name,
                 state,
             )
             with files.atomic(path) as partial:
