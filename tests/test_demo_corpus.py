@@ -248,7 +248,7 @@ def test_duration_alone_does_not_tell_the_emotion(clips: Clips) -> None:
 @needs_espeak
 def test_emotions_differ_as_the_table_says(clips: Clips) -> None:
     def typical(measure: dict[tuple[int, str, str], float]) -> dict[str, float]:
-        # The median: some clips sound like another emotion than the intended one.
+        # The median: some clips sound like another emotion than intended.
         return {
             emotion: float(
                 np.median([value for key, value in measure.items() if key[2] == emotion])
