@@ -24,6 +24,8 @@ def guarded(main: Callable[[], int]) -> int:
     """
     # TensorFlow's own start-up chatter hides the lines that matter.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # So does transformers' advice to install PyTorch: only its configurations are used.
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     quiet = _QuietTensorFlow()
     sys.meta_path.insert(0, quiet)
     try:

@@ -198,6 +198,7 @@ def test_a_finished_run_changes_nothing(place, finished, capsys):
 
 KILLER = """
 import json, os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where tests run in background
 from ser_kd.cli import guarded
 import train
 
@@ -274,7 +275,7 @@ def test_killed_four_times_it_ends_as_if_nothing_had_been(place, finished, monke
     assert done.stderr.strip().splitlines() == [
         "interrupted; what is finished is kept: run the same command again to go on"
     ]
-    assert "student: going on after epoch 2" in done.stdout
+    assert "student, labels alone: going on after epoch 2" in done.stdout
     assert_kept(before, directory, "baseline/")
     assert not (directory / "student.keras").exists()
     before = snapshot(directory)
@@ -282,7 +283,7 @@ def test_killed_four_times_it_ends_as_if_nothing_had_been(place, finished, monke
     # Mid-export, between the files.
     done = struck(place, directory, "SIGKILL", "int8")
     assert done.returncode == -signal.SIGKILL, done.stderr[-2_000:]
-    assert "student: going on after epoch 1" in done.stdout
+    assert "student, distilled: going on after epoch 1" in done.stdout
     assert_kept(before, directory, "history.jsonl", "tensorboard/", "training_state.npz")
     assert (directory / "export" / "student_float32.tflite").exists()
     assert not (directory / "export" / "student_int8.tflite").exists()
