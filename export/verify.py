@@ -11,7 +11,7 @@ import numpy as np
 from ser_kd import metrics
 from ser_kd.config import ExportConfig
 from ser_kd.errors import UserError
-from ser_kd.predict import softmax
+from ser_kd.targets import softmax
 from ser_kd.tflite import TFLiteModel, read_tensors, tensor_dtypes
 
 Logits = Callable[[np.ndarray], np.ndarray]

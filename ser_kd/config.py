@@ -130,6 +130,10 @@ class DistillConfig:
     teachers: dict[str, float] = field(default_factory=dict)
 
 
+LABELS_ONLY = DistillConfig(label_weight=1.0, logit_weight=0.0, temperature=1.0)
+"""Plain supervised training: the baseline's, and that of the teachers' own networks."""
+
+
 @dataclass(frozen=True)
 class ExportConfig:
     calibration_clips: int = 500

@@ -56,7 +56,8 @@ class LogMel(keras.layers.Layer):
     Frames lie wholly inside the input (no centring, no padding), so the frames of a window that
     starts at a multiple of the hop are the same numbers as those frames of the whole clip.
     Agrees with ``librosa.feature.melspectrogram(center=False)`` followed by
-    ``librosa.power_to_db(ref=1, top_db=None)`` to 1e-3 dB.
+    ``librosa.power_to_db(ref=1, top_db=None)`` to 1e-3 dB in cells within 80 dB of their frame's
+    strongest; below that float32 has no digits left for it.
 
     Args:
         config: Sizes and range; see ``LogMelConfig``.

@@ -16,6 +16,7 @@ from ser_kd.audio import AudioError, decode, is_silent
 from ser_kd.config import Config, LogMelConfig
 from ser_kd.errors import UserError
 from ser_kd.progress import say
+from ser_kd.targets import softmax
 from ser_kd.tflite import TFLiteModel
 
 # TensorFlow (5 s) is imported where it is used, so that ``ser-kd --help`` is quick.
@@ -199,13 +200,6 @@ class Predictor:
     def predict_file(self, path: Path | str) -> np.ndarray:
         """Class probabilities of an audio file, float32 ``[classes]``; see ``predict``."""
         return self.predict(path).probs
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Over the last axis."""
-    powers = np.exp(logits - logits.max(-1, keepdims=True))
-    probs: np.ndarray = powers / powers.sum(-1, keepdims=True)
-    return probs
 
 
 def load_keras(path: Path) -> "keras.Model":

@@ -7,15 +7,13 @@ import keras
 import numpy as np
 
 from ser_kd import files, fitting
-from ser_kd.config import DistillConfig, FileTeacherConfig
+from ser_kd.config import LABELS_ONLY, DistillConfig, FileTeacherConfig
 from ser_kd.logmel_network import train_logmel_network
 from ser_kd.predict import load_keras
 from ser_kd.progress import say
 from ser_kd.run import Run, RunData
 from ser_kd.targets import Targets, mix_teachers
 from ser_kd.teachers.crossfit import make_teacher, teacher_targets
-
-LABELS_ONLY = DistillConfig(label_weight=1.0, logit_weight=0.0, temperature=1.0)
 
 
 def all_teacher_targets(run: Run, run_data: RunData) -> dict[str, Targets]:

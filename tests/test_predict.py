@@ -14,7 +14,8 @@ from ser_kd import data
 from ser_kd.__main__ import main
 from ser_kd.errors import UserError
 from ser_kd.logmel_network import LogMelPredictor
-from ser_kd.predict import Predictor, load_keras, softmax
+from ser_kd.predict import Predictor, load_keras
+from ser_kd.targets import softmax
 
 
 @pytest.fixture(scope="module")

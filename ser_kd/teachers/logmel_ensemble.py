@@ -7,12 +7,10 @@ import keras
 import numpy as np
 
 from ser_kd import files, fitting
-from ser_kd.config import Config, DistillConfig, EnsembleTeacherConfig
+from ser_kd.config import LABELS_ONLY, Config, EnsembleTeacherConfig
 from ser_kd.data import Windowing
 from ser_kd.logmel_network import LogMelPredictor, train_logmel_network
 from ser_kd.run import RunData
-
-_LABELS_ONLY = DistillConfig(label_weight=1.0, logit_weight=0.0, temperature=1.0)
 
 
 class LogMelEnsemble:
@@ -46,7 +44,7 @@ class LogMelEnsemble:
                 self.teacher.student,
                 self.teacher.fit,
                 self.teacher.augment,
-                _LABELS_ONLY,
+                LABELS_ONLY,
                 self.config.audio,
                 self.config.logmel,
                 fitting.network_seed(self.config.seed, name),
