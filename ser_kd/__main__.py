@@ -1,11 +1,12 @@
-"""``python -m ser_kd`` (also installed as ``ser-kd``): look at data, predict."""
+"""``python -m ser_kd`` (also installed as ``ser-kd``): look at data and checkpoints, predict."""
 
 import argparse
 import sys
 
 from ser_kd import __version__, predict
 from ser_kd.cli import guarded
-from ser_kd.corpora import inspect
+from ser_kd.corpora import inspect as inspect_corpus
+from ser_kd.encoder import inspect as inspect_checkpoint
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -13,7 +14,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, module, summary in (
-        ("data", inspect, "say what a corpus folder holds, or download CREMA-D into it"),
+        ("data", inspect_corpus, "say what a corpus folder holds, or download CREMA-D into it"),
+        (
+            "teacher",
+            inspect_checkpoint,
+            "say what a checkpoint is, and whether it loads",
+        ),
         ("predict", predict, "print the emotion of audio files"),
     ):
         command = commands.add_parser(name, help=summary, description=module.__doc__)

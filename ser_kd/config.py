@@ -27,6 +27,9 @@ class CorpusConfig:
     ``folds``/``fold`` serve corpora without an official split: fold ``fold`` is the test set, the
     next one validation, the others train. ``label_map`` maps the corpus's own labels to the classes
     of this run (an empty target drops the label); empty = the reader's documented default.
+
+    ``unlabelled_dirs`` are folders of further speech, which the teachers label for the distilled
+    student and which takes part in nothing else; see ``ser_kd.unlabelled``.
     """
 
     name: str = "demo"
@@ -37,6 +40,7 @@ class CorpusConfig:
     label_map: dict[str, str] = field(default_factory=dict)
     allow_unknown_speakers: bool = False
     keep_flawed: bool = False
+    unlabelled_dirs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -95,16 +99,43 @@ class AugmentConfig:
 
 
 @dataclass(frozen=True)
+class ViewsConfig:
+    """Views: changed copies of the training clips' waveforms; see ``ser_kd.views.make_view``.
+
+    Teachers predict each of them, and the student is shown the very view whose prediction it
+    learns (consistent teaching: Beyer et al., arXiv 2106.05237; CED, arXiv 2308.11957). Whatever
+    ``[augment]`` asks for is done on top of that, to the student's input only: for strictly
+    consistent teaching set its strengths to 0.
+
+    ``count`` is the number of views per training clip beside the clip as it is (0 = no views).
+    ``gain_db`` is the largest gain either way. ``speed`` is the largest change of speed, to which
+    the pitch keeps: 0.1 = from 0.9 to 1.1 times as fast. ``noise_snr_db`` is relative to the level
+    of the speech.
+    """
+
+    count: int = 0
+    gain_db: float = 6.0
+    speed: float = 0.0
+    noise_probability: float = 0.5
+    noise_snr_db: tuple[float, float] = (10.0, 30.0)
+
+
+@dataclass(frozen=True)
 class FitConfig:
-    """One network's training: AdamW, linear warm-up, cosine decay to ``final_learning_rate``."""
+    """One network's training: AdamW, linear warm-up, decay to ``final_learning_rate``.
+
+    With ``accumulation_steps`` above 1 the gradients of so many batches make one update.
+    """
 
     epochs: int = 40
     batch_size: int = 32
     learning_rate: float = 2e-3
     final_learning_rate: float = 2e-5
+    decay: Literal["cosine", "linear"] = "cosine"
     warmup_epochs: float = 2.0
     weight_decay: float = 1e-2
     label_smoothing: float = 0.0
+    accumulation_steps: int = 1
 
 
 @dataclass(frozen=True)
@@ -156,10 +187,17 @@ class EnsembleTeacherConfig:
 
 @dataclass(frozen=True)
 class Wav2Vec2TeacherConfig:
-    """``wav2vec2``: encoder + mean pooling + projection + logits, on raw waveforms.
+    """``wav2vec2``: an encoder of that family (HuBERT and WavLM too) and a classifier on it.
 
-    ``architecture`` overrides fields of ``transformers.Wav2Vec2Config``. ``checkpoint`` names
-    published weights; empty = random initialisation (no pretraining).
+    ``checkpoint`` names published weights, on the hub or in a folder; empty = a random start, for
+    which ``architecture`` overrides fields of the base architecture (``model_type`` among them).
+    With a checkpoint ``architecture`` may set dropout, LayerDrop and SpecAugment only.
+
+    ``combine``: the last layer, or a learned weighted mean of all. ``pooling``: over time.
+    ``frozen``: what training leaves as it is; empty = the convolutional ``feature_encoder`` with a
+    checkpoint, ``nothing`` without (random filters have to learn). With ``encoder`` its features
+    are computed once and kept, which takes minutes on a CPU. ``encoder_learning_rate``: of what is
+    not the classifier; None = ``fit.learning_rate``. ``precision`` other than float32 is for GPUs.
     """
 
     kind: Literal["wav2vec2"] = "wav2vec2"
@@ -167,15 +205,21 @@ class Wav2Vec2TeacherConfig:
     in_fold: bool = False
     checkpoint: str = ""
     architecture: dict[str, Any] = field(default_factory=dict)
-    freeze_feature_encoder: bool | None = None
+    combine: Literal["last", "weighted"] = "last"
+    pooling: Literal["mean", "attentive_statistics"] = "mean"
     projection: int = 128
     dropout: float = 0.1
+    frozen: Literal["", "nothing", "feature_encoder", "encoder"] = ""
+    encoder_learning_rate: float | None = None
+    class_weights: Literal["none", "balanced"] = "none"
+    precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
+    gradient_checkpointing: bool = False
     fit: FitConfig = FitConfig(epochs=20, batch_size=16, learning_rate=1e-3, warmup_epochs=2.0)
 
 
 @dataclass(frozen=True)
 class FileTeacherConfig:
-    """``file``: predictions that were made elsewhere, keyed by clip id (.npz or .csv)."""
+    """``file``: predictions that were made elsewhere, keyed by clip id and view (.npz or .csv)."""
 
     kind: Literal["file"] = "file"
     path: str = ""
@@ -198,6 +242,7 @@ class Config:
     audio: AudioConfig = AudioConfig()
     logmel: LogMelConfig = LogMelConfig()
     augment: AugmentConfig = AugmentConfig()
+    views: ViewsConfig = ViewsConfig()
     teachers: dict[str, TeacherConfig] = field(default_factory=dict)
     student: StudentConfig = StudentConfig()
     fit: FitConfig = FitConfig()
@@ -340,6 +385,10 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         if arguments[1] == TeacherConfig:
             return {key: _build_teacher(item, _join(where, key)) for key, item in value.items()}
         return {k: _convert(arguments[1], item, _join(where, k)) for k, item in value.items()}
+    if origin is tuple and arguments[-1] is ...:  # of any length
+        if not isinstance(value, (list, tuple)):
+            raise UserError(f"{where} is a list, got {value!r}")
+        return tuple(_convert(arguments[0], item, where) for item in value)
     if origin is tuple:
         if not isinstance(value, (list, tuple)) or len(value) != len(arguments):
             raise UserError(f"{where} needs {len(arguments)} values, got {value!r}")
@@ -352,9 +401,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
             )
         return value
     if origin is types.UnionType:
-        if value is None or isinstance(value, arguments[0]):
-            return value
-        raise UserError(f"{where} needs {hint}, got {value!r}")
+        return None if value is None else _convert(arguments[0], value, where)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
@@ -409,6 +456,12 @@ def _check(config: Config) -> None:
             for name, weight in distill.teachers.items()
         ),
         *_network_rules("", config.student, config.fit, config.augment),
+        *_view_rules(config.views),
+        (
+            "corpus.unlabelled_dirs",
+            not corpus.unlabelled_dirs or bool(config.teachers and distill.logit_weight > 0),
+            "empty where no teacher is learned from (no teachers, or distill.logit_weight = 0)",
+        ),
     ]
     for name, teacher in config.teachers.items():
         where = f"teachers.{name}."
@@ -419,8 +472,7 @@ def _check(config: Config) -> None:
             rules.append((f"{where}members", teacher.members >= 1, "at least 1"))
             rules += _network_rules(where, teacher.student, teacher.fit, teacher.augment)
         else:
-            rules.append((f"{where}dropout", 0 <= teacher.dropout < 1, "at least 0 and below 1"))
-            rules += _fit_rules(where, teacher.fit)
+            rules += _wav2vec2_rules(where, teacher)
     for where, holds, needed in rules:
         if not holds:
             value: Any = config
@@ -457,8 +509,39 @@ def _network_rules(
     ]
 
 
+def _view_rules(views: ViewsConfig) -> list[_Rule]:
+    low, high = views.noise_snr_db
+    return [
+        ("views.count", 0 <= views.count <= 100, "from 0 to 100"),
+        ("views.gain_db", 0 <= views.gain_db <= 60, "from 0 to 60"),
+        ("views.speed", 0 <= views.speed <= 0.5, "from 0 to 0.5"),
+        ("views.noise_probability", 0 <= views.noise_probability <= 1, "from 0 to 1"),
+        ("views.noise_snr_db", -60 <= low <= high <= 120, "lowest, highest, within -60 to 120"),
+    ]
+
+
+def _wav2vec2_rules(where: str, teacher: Wav2Vec2TeacherConfig) -> list[_Rule]:
+    rate, frozen = teacher.encoder_learning_rate, teacher.frozen == "encoder"
+    return [
+        (f"{where}dropout", 0 <= teacher.dropout < 1, "at least 0 and below 1"),
+        (f"{where}projection", teacher.projection >= 1, "at least 1"),
+        (
+            f"{where}encoder_learning_rate",
+            rate is None or 0 < rate < math.inf,
+            "above 0 (to leave the encoder as it is, set frozen = 'encoder')",
+        ),
+        (
+            f"{where}pooling",
+            teacher.pooling == "mean" or not frozen,
+            "'mean' with frozen = 'encoder', which keeps nothing but means over time",
+        ),
+        *_fit_rules(where, teacher.fit),
+    ]
+
+
 def _fit_rules(where: str, fit: FitConfig) -> list[_Rule]:
     return [
+        (f"{where}fit.accumulation_steps", fit.accumulation_steps >= 1, "at least 1"),
         (f"{where}fit.epochs", fit.epochs >= 1, "at least 1"),
         (f"{where}fit.batch_size", fit.batch_size >= 1, "at least 1"),
         (f"{where}fit.learning_rate", 0 < fit.learning_rate < math.inf, "above 0"),

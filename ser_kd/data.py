@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import tensorflow as tf
@@ -21,6 +21,11 @@ from ser_kd.progress import track
 
 _INT16 = 32_768.0
 _DECODING_THREADS = 4
+
+ClipView = tuple[str, int]
+"""A clip's id and the number of one of its views; view 0 is the clip itself (``ser_kd.views``)."""
+Hears = Literal["waveform", "logmel"]
+"""What a network is given."""
 
 
 @dataclass(frozen=True)
@@ -56,19 +61,37 @@ class ClipArrays:
     def select(self, ids: Sequence[str]) -> "ClipArrays":
         """The clips of ``ids``, in that order; ids that are absent (unreadable) are passed over."""
         position = {clip_id: index for index, clip_id in enumerate(self.ids)}
-        chosen = [clip_id for clip_id in ids if clip_id in position]
-        rows = [position[clip_id] for clip_id in chosen]
-        return _join(chosen, [self.clip(row) for row in rows], self.samples[rows], self)
+        return self.take([position[clip_id] for clip_id in ids if clip_id in position])
+
+    def take(self, rows: Sequence[int] | np.ndarray) -> "ClipArrays":
+        """The clips at the places ``rows``, in that order."""
+        parts = [self.clip(row) for row in rows]
+        return join([self.ids[row] for row in rows], parts, self.samples[rows], self)
 
 
-_NO_WAVEFORMS = ClipArrays(
+NO_WAVEFORMS = ClipArrays(
     (), np.empty(0, np.int16), np.zeros(1, np.int64), np.zeros(0, np.int64), 1, 0.0
 )
 
 
-def _join(
+def no_logmel(config: LogMelConfig) -> ClipArrays:
+    """Log-mel frames of no clip, to be joined to."""
+    values = np.empty((0, config.mels), np.float32)
+    hop, floor_db = config.hop_samples, config.floor_db
+    return replace(NO_WAVEFORMS, values=values, cell_samples=hop, padding=floor_db)
+
+
+def join(
     ids: Sequence[str], parts: Sequence[np.ndarray], samples: np.ndarray, like: ClipArrays
 ) -> ClipArrays:
+    """Clips from their arrays.
+
+    Args:
+        ids: Clip ids.
+        parts: One array per clip.
+        samples: int ``[clips]``: their lengths in samples.
+        like: What the arrays are: samples or log-mel frames.
+    """
     offsets = np.concatenate([[0], np.cumsum([len(part) for part in parts])]).astype(np.int64)
     values = np.concatenate(parts) if parts else like.values[:0]
     return replace(like, ids=tuple(ids), values=values, offsets=offsets, samples=samples)
@@ -102,7 +125,7 @@ def load_waveforms(
         if not ids:
             reason = next(iter(skipped.values()), "there are no clips")
             raise UserError(f"none of {len(clips)} clips could be decoded; the first: {reason}")
-        arrays = _join(ids, parts, np.array([len(part) for part in parts]), _NO_WAVEFORMS)
+        arrays = join(ids, parts, np.array([len(part) for part in parts]), NO_WAVEFORMS)
         with files.atomic(values_path) as partial, partial.open("wb") as file:
             np.save(file, arrays.values)
         # Written last: its presence says that the pair is whole.
@@ -154,15 +177,7 @@ def logmel_arrays(waveforms: ClipArrays, config: LogMelConfig) -> ClipArrays:
         clip_logmel(logmel, to_float(waveforms.clip(index)))
         for index in track(range(len(waveforms)), len(waveforms), "log-mel")
     ]
-    like = ClipArrays(
-        (),
-        np.empty((0, config.mels), np.float32),
-        waveforms.offsets,
-        waveforms.samples,
-        config.hop_samples,
-        config.floor_db,
-    )
-    return _join(waveforms.ids, parts, waveforms.samples, like)
+    return join(waveforms.ids, parts, waveforms.samples, no_logmel(config))
 
 
 def clip_logmel(logmel: LogMel, waveform: np.ndarray) -> np.ndarray:
@@ -203,41 +218,67 @@ def training_batches(
     batch_size: int,
     seed: int,
     epochs: range,
+    views: np.ndarray | None = None,
+    batches_per_bucket: int = 0,
 ) -> tf.data.Dataset:
     """Batches for ``epochs``, one epoch after the other, each in its own random order.
 
-    Order, crops and augmentation depend on (seed, epoch, step) only: a run that is resumed at an
-    epoch sees what an uninterrupted one sees. Each epoch has ``len(arrays) // batch_size`` full
-    batches.
+    Order, crops, views and augmentation depend on (seed, epoch, step) only: a run that is resumed
+    at an epoch sees what an uninterrupted one sees. Each epoch has ``clips // batch_size`` full
+    batches, in which a clip comes at most once, as one of its views.
 
     Args:
-        arrays: Log-mel frames or samples.
-        targets: Named arrays ``[clips, ...]``, such as ``labels`` and ``teacher_logits``.
+        arrays: Log-mel frames or samples of every view of every clip.
+        targets: Named arrays ``[len(arrays), ...]``, such as ``labels`` and ``teacher_logits``.
         window: Length of a window along the arrays' first axis. Longer clips are cropped at random.
         roll: Largest circular shift of the window, either way.
         transform: ``(windows, real lengths, targets, seed) -> (x, y)``.
         batch_size: Clips per batch.
         seed: Of the whole run.
         epochs: Which epochs to yield.
+        views: int ``[clips, views]``: where in ``arrays`` (and ``targets``) the views of each clip
+            are; each is drawn equally often. None: every entry is a clip with no other view.
+        batches_per_bucket: If given, the clips of so many batches at a time are sorted by length,
+            so that a batch has clips of like length; the batches' order is random all the same.
     """
-    steps = max(1, len(arrays) // batch_size)
-    batch_size = min(batch_size, len(arrays))
+    views = np.arange(len(arrays))[:, np.newaxis] if views is None else views
+    clips, views_per_clip = views.shape
+    steps = max(1, clips // batch_size)
+    batch_size = min(batch_size, clips)
     with tf.device("CPU:0"):  # where tf.data reads them, also beside a GPU
         values = tf.constant(arrays.values)
         offsets = tf.constant(arrays.offsets[:-1])
         lengths = tf.constant(arrays.lengths)
         constants = {name: tf.constant(value) for name, value in targets.items()}
+        places = tf.constant(views, tf.int64)
 
     def epoch_batches(epoch: Any) -> tf.data.Dataset:
         key = tf.stack([tf.constant(seed, tf.int64), epoch])
-        order = tf.random.experimental.stateless_shuffle(
-            tf.range(len(arrays), dtype=tf.int64), seed=key
-        )
-        order = tf.reshape(order[: steps * batch_size], [steps, batch_size])
+        order = tf.random.experimental.stateless_shuffle(tf.range(clips, dtype=tf.int64), seed=key)
+        order = order[: steps * batch_size]
+        if batches_per_bucket:
+            order = by_length(order)
+        order = tf.reshape(order, [steps, batch_size])
+        if batches_per_bucket:
+            order = tf.random.experimental.stateless_shuffle(order, seed=key + 1)
         numbers = epoch * steps + tf.range(steps, dtype=tf.int64)
         return tf.data.Dataset.from_tensor_slices((numbers, order))
 
+    def by_length(order: Any) -> Any:
+        bucket = tf.range(steps * batch_size, dtype=tf.int64) // (batches_per_bucket * batch_size)
+        length = tf.gather(lengths, tf.gather(places[:, 0], order))
+        longest = tf.reduce_max(length) + 1
+        return tf.gather(order, tf.argsort(bucket * longest + length, stable=True))
+
+    def draw_views(number: Any, chosen: Any) -> Any:
+        if views_per_clip == 1:
+            return tf.gather(places, chosen)[:, 0]
+        key = tf.stack([tf.constant(seed + 2, tf.int64), number])
+        view = tf.random.stateless_uniform([batch_size], key, 0, views_per_clip, dtype=tf.int64)
+        return tf.gather_nd(places, tf.stack([chosen, view], axis=1))
+
     def batch(number: Any, chosen: Any) -> Any:
+        chosen = draw_views(number, chosen)
         key = tf.stack([tf.constant(seed + 1, tf.int64), number])
         seeds = tf.random.experimental.stateless_split(key, 3)
         length = tf.gather(lengths, chosen)

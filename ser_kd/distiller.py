@@ -8,6 +8,8 @@ from keras import ops
 
 from ser_kd import losses
 
+_OF_LABELS = ("label_loss", "accuracy")
+
 
 @keras.saving.register_keras_serializable(package="ser_kd")
 class Distiller(keras.Model):
@@ -23,9 +25,14 @@ class Distiller(keras.Model):
     (``[batch, classes]``). Without sample weights the loss is the mean over clips, with them the
     weighted mean.
 
+    A clip without a label, of which only the teacher knows something, has zeros for ``labels``: its
+    cross-entropy is 0.
+
     Logs: ``loss``, ``label_loss``, ``logit_loss`` (before their weights), ``accuracy``, and with a
     teacher ``teacher_entropy`` (nats, at temperature T) and ``agreement`` (share of clips on which
-    student and teacher choose the same class).
+    student and teacher choose the same class). ``label_loss`` and ``accuracy`` are means over the
+    clips that have a label, where a clip counts by the sum of its ``labels`` (mixup may leave half
+    a label); the others are means over all clips.
 
     Args:
         student: The model that is trained; its output is logits.
@@ -106,9 +113,8 @@ class Distiller(keras.Model):
     ) -> dict[str, Any]:
         """Every logged quantity, averaged over the batch."""
         label_loss = losses.cross_entropy(y["labels"], logits)
-        correct = _same_class(y["labels"], logits)
-        per_clip = {"label_loss": label_loss, "accuracy": correct}
         loss = self.label_weight * label_loss
+        per_clip = {}
         if teacher_logits is not None:
             logit_loss = losses.distillation_kl(teacher_logits, logits, self.temperature)
             loss = loss + self.logit_weight * logit_loss
@@ -116,14 +122,22 @@ class Distiller(keras.Model):
             per_clip["teacher_entropy"] = losses.entropy(teacher_logits, self.temperature)
             per_clip["agreement"] = _same_class(teacher_logits, logits)
         per_clip["loss"] = loss
-        return {name: _mean(value, sample_weight) for name, value in per_clip.items()}
+        parts = {name: _mean(value, sample_weight) for name, value in per_clip.items()}
+        labelled = ops.sum(y["labels"], axis=-1)
+        label_weight = _label_weight(y, sample_weight)
+        parts["label_loss"] = _mean(
+            label_loss / ops.maximum(labelled, keras.config.epsilon()), label_weight
+        )
+        parts["accuracy"] = _mean(_same_class(y["labels"], logits), label_weight)
+        return parts
 
     def _log(self, parts: dict[str, Any], y: dict[str, Any], sample_weight: Any) -> dict[str, Any]:
         # A batch counts by its clips (or their weight), so that the epoch's figures are those of
         # one large batch, the smaller last batch included.
         clips = ops.shape(y["labels"])[0] if sample_weight is None else ops.sum(sample_weight)
+        labelled = ops.sum(_label_weight(y, sample_weight))
         for name, value in parts.items():
-            self._means[name].update_state(value, clips)
+            self._means[name].update_state(value, labelled if name in _OF_LABELS else clips)
         return {name: mean.result() for name, mean in self._means.items()}
 
     def get_config(self) -> dict[str, Any]:
@@ -148,6 +162,14 @@ def _unpack(data: Any) -> tuple[Any, dict[str, Any], Any]:
     if isinstance(sample_weight, dict):  # fit() on arrays copies it to every entry of y
         sample_weight = sample_weight["labels"]
     return x, y, sample_weight
+
+
+def _label_weight(y: dict[str, Any], sample_weight: Any) -> Any:
+    """How much of a labelled clip each clip is, ``[batch]``: 1, or 0 without a label."""
+    labelled = ops.sum(y["labels"], axis=-1)
+    if sample_weight is None:
+        return labelled
+    return labelled * ops.cast(ops.reshape(sample_weight, (-1,)), labelled.dtype)
 
 
 def _same_class(one: Any, other: Any) -> Any:

@@ -68,7 +68,7 @@ def _target_paths(run: Run) -> list[Path]:
 
 def _known(targets: Targets, ids: list[str]) -> np.ndarray | None:
     """Predictions of all clips, or None for a teacher from outside that lacks some."""
-    if not set(ids) <= set(targets.ids):
+    if not set(ids) <= _fold_of(targets).keys():
         return None
     return softmax(targets.logits_of(ids, ""))
 
@@ -86,12 +86,18 @@ def _scores(
 
 def _out_of_fold_scores(targets: Targets, run_data: RunData) -> dict[str, float] | None:
     """Each training clip scored by the fold that did not hear its speaker; None if not known."""
-    fold = dict(zip(targets.ids, targets.fold, strict=True))
+    fold = _fold_of(targets)
     ids = [i for i in run_data.ids("training") if fold.get(i, ALL_FOLDS) >= 0]
     if not ids:
         return None
     truth = run_data.one_hot(ids).argmax(1)
     return metrics.scores(truth, targets.logits_of(ids, "").argmax(1))
+
+
+def _fold_of(targets: Targets) -> dict[str, int]:
+    """Clip id -> fold, of the clips whose view 0 (the clip itself) was predicted."""
+    rows = zip(targets.ids, targets.fold.tolist(), targets.view.tolist(), strict=True)
+    return {clip_id: fold for clip_id, fold, view in rows if view == 0}
 
 
 def _student_predictions(

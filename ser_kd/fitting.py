@@ -17,6 +17,7 @@ from ser_kd import files
 from ser_kd.config import FitConfig
 from ser_kd.distiller import Distiller
 from ser_kd.errors import UserError
+from ser_kd.optimizer import LinearDecay, ScaledAdamW
 from ser_kd.progress import duration, say
 
 HISTORY = "history.jsonl"
@@ -29,25 +30,59 @@ def on_gpu() -> bool:
     return bool(tf.config.list_physical_devices("GPU"))
 
 
-def compile_for_training(model: Distiller, config: FitConfig, steps_per_epoch: int) -> None:
-    """AdamW with linear warm-up and cosine decay; each variable's gradient is clipped to norm 5.
+def compile_for_training(
+    model: Distiller,
+    config: FitConfig,
+    steps_per_epoch: int,
+    rate_scale: Callable[[str], float] | None = None,
+    varying_shapes: bool = False,
+) -> None:
+    """AdamW with linear warm-up and decay; each variable's gradient is clipped to norm 5.
 
     Biases, normalisation scales and other vectors are not decayed. XLA stays off on a CPU, where
-    it makes depthwise convolutions many times slower.
+    it makes depthwise convolutions many times slower, and where shapes vary, each of which it would
+    compile anew.
+
+    Args:
+        model: A built distiller.
+        config: Learning rate and schedule.
+        steps_per_epoch: Batches per epoch.
+        rate_scale: Variable path -> factor on the learning rate; None = 1 for all.
+        varying_shapes: Whether batches differ in shape.
     """
+    # Keras' schedules count batches, also where several of them make one update.
     warmup_steps = round(config.warmup_epochs * steps_per_epoch)
     total_steps = config.epochs * steps_per_epoch
-    schedule = keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=0.0 if warmup_steps else config.learning_rate,
-        decay_steps=max(1, total_steps - warmup_steps),
-        alpha=config.final_learning_rate / config.learning_rate,
-        warmup_target=config.learning_rate if warmup_steps else None,
-        warmup_steps=warmup_steps,
+    schedule: keras.optimizers.schedules.LearningRateSchedule
+    if config.decay == "linear":
+        schedule = LinearDecay(
+            config.learning_rate, config.final_learning_rate, warmup_steps, total_steps
+        )
+    else:
+        schedule = keras.optimizers.schedules.CosineDecay(
+            initial_learning_rate=0.0 if warmup_steps else config.learning_rate,
+            decay_steps=max(1, total_steps - warmup_steps),
+            alpha=config.final_learning_rate / config.learning_rate,
+            warmup_target=config.learning_rate if warmup_steps else None,
+            warmup_steps=warmup_steps,
+        )
+    settings = {
+        "learning_rate": schedule,
+        "weight_decay": config.weight_decay,
+        "clipnorm": 5.0,
+        "gradient_accumulation_steps": (
+            config.accumulation_steps if config.accumulation_steps > 1 else None
+        ),
+    }
+    optimizer = (
+        keras.optimizers.AdamW(**settings)
+        if rate_scale is None
+        else ScaledAdamW(rate_scale, **settings)
     )
-    optimizer = keras.optimizers.AdamW(schedule, weight_decay=config.weight_decay, clipnorm=5.0)
     vectors = [weight for weight in model.trainable_weights if len(weight.shape) < 2]
     optimizer.exclude_from_weight_decay(var_list=vectors)
-    model.compile(optimizer=optimizer, jit_compile="auto" if on_gpu() else False)
+    xla = on_gpu() and not varying_shapes
+    model.compile(optimizer=optimizer, jit_compile="auto" if xla else False)
 
 
 @dataclass
@@ -167,6 +202,8 @@ def fit(
     directory: Path,
     name: str,
     score: Callable[[], Mapping[str, float]] | None = None,
+    rate_scale: Callable[[str], float] | None = None,
+    varying_shapes: bool = False,
 ) -> int:
     """Trains ``model.student``, or goes on where an earlier call was interrupted.
 
@@ -179,6 +216,8 @@ def fit(
         name: For the reader's eyes.
         score: Scores of the current student (``ua`` among them). If given, the weights of the
             best epoch by UA are kept; without it, those of the last.
+        rate_scale: Variable path -> factor on the learning rate.
+        varying_shapes: Whether batches differ in shape.
 
     Returns:
         The epoch whose weights the student now has, from 1.
@@ -187,7 +226,7 @@ def fit(
         UserError: The loss is not finite.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    compile_for_training(model, config, steps_per_epoch)
+    compile_for_training(model, config, steps_per_epoch, rate_scale, varying_shapes)
     state = TrainingState(model, directory)
     state.restore()
     if state.epochs_done:

@@ -36,13 +36,15 @@ def train_logmel_network(
     name: str,
     directory: Path,
     validation: tuple[data.ClipArrays, np.ndarray] | None = None,
+    views: np.ndarray | None = None,
 ) -> keras.Model:
     """Trains a network, or goes on where that was interrupted.
 
     Args:
-        arrays: Log-mel frames of the training clips; the feature statistics are theirs.
-        targets: ``labels`` (probabilities ``[clips, classes]``) and, to learn from a teacher,
-            ``teacher_logits`` (``[clips, classes]``).
+        arrays: Log-mel frames of the training clips' views. The feature statistics are those of
+            the first view of each clip that has a label.
+        targets: ``labels`` (probabilities ``[views, classes]``; zeros: the clip has no label) and,
+            to learn from a teacher, ``teacher_logits`` (``[views, classes]``).
         network: Its architecture.
         fit: Epochs and learning rate.
         augment: Augmentation.
@@ -54,6 +56,8 @@ def train_logmel_network(
         directory: Receives history and resuming state.
         validation: Log-mel frames and class indices of the clips that choose the epoch (by UA).
             Without it the last epoch is kept.
+        views: int ``[clips, views per clip]``: where in ``arrays`` and ``targets`` each clip's
+            views are; see ``data.training_batches``. None: every entry is a clip of its own.
 
     Returns:
         The trained network.
@@ -62,12 +66,17 @@ def train_logmel_network(
     window = logmel.frames(audio.window_samples)
     classes = targets["labels"].shape[1]
     model = build_student(network, window, logmel.mels, classes)
-    mean, deviation = data.feature_statistics(arrays)
+    views = np.arange(len(arrays))[:, np.newaxis] if views is None else views
+    has_label = targets["labels"].sum(axis=1, keepdims=True)  # [views, 1], 1 or 0
+    first_views = views[:, 0]
+    labelled = first_views[has_label[first_views, 0] > 0]
+    mean, deviation = data.feature_statistics(arrays.take(labelled))
     model.get_layer("standardize").set_statistics(mean, deviation)
     distiller = Distiller(
         model, distill.label_weight, distill.logit_weight, distill.temperature, name=name
     )
-    labels = targets["labels"] * (1.0 - fit.label_smoothing) + fit.label_smoothing / classes
+    smooth = fit.label_smoothing
+    labels = targets["labels"] * (1.0 - smooth) + has_label * (smooth / classes)
     transform = data.logmel_transform(augment, logmel, mean, distill.temperature)
     roll = round(augment.shift_seconds / logmel.hop_seconds)
 
@@ -81,6 +90,7 @@ def train_logmel_network(
             fit.batch_size,
             seed,
             epochs,
+            views,
         )
 
     score = None
@@ -90,7 +100,7 @@ def train_logmel_network(
     fitting.fit(
         distiller,
         batches,
-        max(1, len(arrays) // fit.batch_size),
+        max(1, len(views) // fit.batch_size),
         fit,
         directory,
         name,

@@ -211,7 +211,7 @@ def load_keras(path: Path) -> "keras.Model":
     import keras
 
     import ser_kd.layers
-    import ser_kd.teachers.wav2vec2  # noqa: F401 (their classes are registered by importing them)
+    import ser_kd.teachers.classifier  # noqa: F401 (its classes are registered by importing them)
 
     if not path.is_file():
         raise UserError(f"{path}: no such model; train one first: python train.py")

@@ -17,10 +17,14 @@ import numpy as np
 
 from ser_kd import audio, data, files
 from ser_kd.config import Config, config_from_dict, config_to_dict
-from ser_kd.corpora import Corpus, demo_folder, load_corpus
+from ser_kd.corpora import Clip, Corpus, demo_folder, load_corpus
+from ser_kd.data import ClipArrays, ClipView, Hears
 from ser_kd.errors import UserError
-from ser_kd.progress import say
+from ser_kd.features import LogMel
+from ser_kd.progress import say, track
 from ser_kd.splits import Splits, split_corpus
+from ser_kd.unlabelled import Unlabelled, cut_into_segments, unlabelled_files
+from ser_kd.views import make_view
 
 RUNS_DIR = Path("runs")
 # Settings that nothing trained depends on; the clips have their fingerprint.
@@ -36,7 +40,10 @@ _PACKAGES = ("tensorflow", "keras", "numpy", "ai-edge-litert", "tflite-runtime",
 
 @dataclass(frozen=True)
 class RunData:
-    """A corpus, decoded and divided.
+    """A corpus, decoded and divided, and speech without labels beside it.
+
+    Training clips have views (``config.views``, ``ser_kd.views``), which are made where they are
+    asked for; every other clip and all unlabelled speech has but view 0, itself.
 
     Attributes:
         corpus: Labels and clips.
@@ -46,14 +53,18 @@ class RunData:
         left_out: Clip id -> why it is not trained on: the corpus's own reasons, and digital
             silence.
         skipped: Clip id -> why it could not be decoded. Such clips take no part at all.
+        config: Of the run.
+        unlabelled: Segments for distillation alone, ``ids("unlabelled")``.
     """
 
     corpus: Corpus
     splits: Splits
-    waveforms: data.ClipArrays
-    logmel: data.ClipArrays
+    waveforms: ClipArrays
+    logmel: ClipArrays
     left_out: Mapping[str, str]
     skipped: Mapping[str, str]
+    config: Config
+    unlabelled: Unlabelled
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -62,8 +73,11 @@ class RunData:
     def ids(self, part: str) -> list[str]:
         """Clip ids of ``training``, ``validation`` or ``test``, as far as they can be decoded.
 
-        ``training`` is the train split without ``left_out``.
+        ``training`` is the train split without ``left_out``. ``unlabelled`` is none of the
+        corpus: those segments are for distillation alone.
         """
+        if part == "unlabelled":
+            return list(self.unlabelled.ids)
         clips = self.splits.train if part == "training" else getattr(self.splits, part)
         barred = self.left_out if part == "training" else {}
         return [c.id for c in clips if c.id not in self.skipped and c.id not in barred]
@@ -74,8 +88,109 @@ class RunData:
         return {clip.id: clip.speaker for clip in self.corpus.clips}
 
     def one_hot(self, ids: Sequence[str]) -> np.ndarray:
-        """float32 ``[len(ids), classes]``."""
-        return data.one_hot(self.corpus.clips, ids, self.labels)
+        """float32 ``[len(ids), classes]``; zeros for unlabelled segments."""
+        without = set(self.unlabelled.ids)
+        result = np.zeros((len(ids), len(self.labels)), np.float32)
+        labelled = [row for row, clip_id in enumerate(ids) if clip_id not in without]
+        result[labelled] = data.one_hot(
+            self.corpus.clips, [ids[row] for row in labelled], self.labels
+        )
+        return result
+
+    def views(self, part: str) -> list[ClipView]:
+        """Every view of every clip of a part, clip by clip, from view 0 on."""
+        count = self.config.views.count if part == "training" else 0
+        return [(clip_id, view) for clip_id in self.ids(part) for view in range(count + 1)]
+
+    def samples(self, clip_id: str) -> int:
+        """Length of a clip or segment, of its view 0."""
+        arrays, row = self._places[clip_id]
+        return int(arrays.samples[row])
+
+    def arrays(self, hears: Hears, views: Sequence[ClipView]) -> ClipArrays:
+        """Some views of clips and segments, in that order: int16 samples or log-mel frames."""
+        if hears == "waveform":
+            parts = [self._waveform(*view) for view in views]
+            samples = np.array([len(part) for part in parts], np.int64)
+            return data.join([clip_id for clip_id, _ in views], parts, samples, data.NO_WAVEFORMS)
+        places = [self._logmel_place(view) for view in views]
+        return data.join(
+            [clip_id for clip_id, _ in views],
+            [arrays.clip(row) for arrays, row in places],
+            np.array([arrays.samples[row] for arrays, row in places], np.int64),
+            self.logmel,
+        )
+
+    @functools.cached_property
+    def training_logmel(self) -> ClipArrays:
+        """Log-mel frames of what a student learns from, kept in memory: ``student_views``.
+
+        With V views beside each clip this is 1 + V times as much as the training clips' own frames.
+        """
+        logmel, parts, samples = LogMel(self.config.logmel), [], []
+        for clip_id, view in track(
+            self.student_views, len(self.student_views), "log-mel of views and unlabelled speech"
+        ):
+            if view == 0 and clip_id in self._logmel_rows:
+                row = self._logmel_rows[clip_id]
+                parts.append(self.logmel.clip(row))
+                samples.append(int(self.logmel.samples[row]))
+            else:
+                waveform = data.to_float(self._waveform(clip_id, view))
+                parts.append(data.clip_logmel(logmel, waveform))
+                samples.append(len(waveform))
+        ids = [clip_id for clip_id, _ in self.student_views]
+        return data.join(ids, parts, np.array(samples, np.int64), self.logmel)
+
+    @functools.cached_property
+    def student_views(self) -> Sequence[ClipView]:
+        """What a student can learn from: the views of the training clips, unlabelled segments."""
+        return self.views("training") + self.views("unlabelled")
+
+    def student_rows(self, with_unlabelled: bool) -> np.ndarray:
+        """Where in ``student_views`` each clip's views are, int ``[clips, views]``.
+
+        A segment without label has one view, whichever is drawn.
+        """
+        training, views = len(self.ids("training")), self.config.views.count + 1
+        rows = np.arange(training * views).reshape(training, views)
+        if not with_unlabelled:
+            return rows
+        segments = np.arange(rows.size, rows.size + len(self.unlabelled.ids))
+        return np.concatenate([rows, np.repeat(segments[:, np.newaxis], views, axis=1)])
+
+    @functools.cached_property
+    def _places(self) -> Mapping[str, tuple[ClipArrays, int]]:
+        """Clip or segment id -> where its samples are."""
+        return {
+            clip_id: (arrays, row)
+            for arrays in (self.unlabelled.pieces, self.waveforms)
+            for row, clip_id in enumerate(arrays.ids)
+        }
+
+    @functools.cached_property
+    def _logmel_rows(self) -> Mapping[str, int]:
+        return {clip_id: row for row, clip_id in enumerate(self.logmel.ids)}
+
+    @functools.cached_property
+    def _student_rows(self) -> Mapping[ClipView, int]:
+        return {view: row for row, view in enumerate(self.student_views)}
+
+    def _waveform(self, clip_id: str, view: int) -> np.ndarray:
+        """int16 ``[samples]``: what both kinds of networks hear of a view."""
+        arrays, row = self._places[clip_id]
+        samples = arrays.clip(row)
+        if view == 0:
+            return samples
+        config = self.config
+        waveform = data.to_float(samples)
+        return data.to_int16(make_view(waveform, config.views, config.seed, clip_id, view))
+
+    def _logmel_place(self, view: ClipView) -> tuple[ClipArrays, int]:
+        clip_id, number = view
+        if number == 0 and clip_id in self._logmel_rows:
+            return self.logmel, self._logmel_rows[clip_id]
+        return self.training_logmel, self._student_rows[view]
 
 
 class Run:
@@ -100,7 +215,8 @@ class Run:
         directory = directory or RUNS_DIR / config.name
         run, path = cls(directory, config), directory / "config.json"
         if path.exists():
-            before = _flat(_read_config(path))
+            # Through a config: settings that are newer than the run have their defaults.
+            before = _flat(config_to_dict(config_from_dict(_read_config(path))))
             now = _flat(config_to_dict(config))
             changed = [
                 key
@@ -146,13 +262,14 @@ class Run:
     def teacher_dir(self, name: str) -> Path:
         return self.directory / "teachers" / name
 
-    def record(self, corpus: Corpus) -> None:
-        """Writes ``config.json``: settings, versions, commit, fingerprint of the corpus.
+    def record(self, corpus: Corpus, unlabelled: Sequence[Clip] = ()) -> None:
+        """Writes ``config.json``: settings, versions, commit, fingerprint of corpus and files.
 
         Raises:
-            UserError: The corpus is not the one that this run began with.
+            UserError: The corpus is not the one that this run began with, or the unlabelled files
+                are not.
         """
-        path, fingerprint = self.directory / "config.json", _fingerprint(corpus)
+        path, fingerprint = self.directory / "config.json", _fingerprint(corpus, unlabelled)
         if path.exists():
             before = files.read_json(path)["corpus_fingerprint"]
             if before != fingerprint:
@@ -197,7 +314,8 @@ class Run:
         corpus = load_corpus(self.config.corpus)
         splits = split_corpus(corpus, self.config.corpus)
         splits.require("train", "validation")
-        self.record(corpus)
+        recordings = unlabelled_files(self.config.corpus.unlabelled_dirs, corpus)
+        self.record(corpus, recordings)
         waveforms, skipped = data.load_waveforms(corpus.clips, self.config.audio, self.cache_dir)
         silent = {
             clip_id: "digital silence"
@@ -206,7 +324,10 @@ class Run:
         }
         left_out = {**silent, **corpus.left_out}
         logmel = data.logmel_arrays(waveforms, self.config.logmel)
-        run_data = RunData(corpus, splits, waveforms, logmel, left_out, skipped)
+        unlabelled = self._segments(recordings)
+        run_data = RunData(
+            corpus, splits, waveforms, logmel, left_out, skipped, self.config, unlabelled
+        )
         _report(run_data)
         for part in ("training", "validation"):
             if not run_data.ids(part):
@@ -215,6 +336,13 @@ class Run:
                     f"python -m ser_kd data {corpus.name} {corpus.folder} says why"
                 )
         return run_data
+
+    def _segments(self, recordings: Sequence[Clip]) -> Unlabelled:
+        if not recordings:
+            return Unlabelled()
+        config = self.config.audio
+        waveforms, skipped = data.load_waveforms(recordings, config, self.cache_dir)
+        return cut_into_segments(waveforms, skipped, config)
 
 
 def _make_demo_corpus(config: Config) -> None:
@@ -252,8 +380,10 @@ def _flat(table: Mapping[str, Any], where: str = "") -> dict[str, Any]:
     return flat
 
 
-def _fingerprint(corpus: Corpus) -> str:
-    facts = [[clip.id, clip.speaker, clip.emotion] for clip in corpus.clips]
+def _fingerprint(corpus: Corpus, unlabelled: Sequence[Clip]) -> str:
+    facts: list[Any] = [[clip.id, clip.speaker, clip.emotion] for clip in corpus.clips]
+    # Not even named where there is none: runs from before there could be any go on.
+    facts += [[clip.id, clip.path.stat().st_size] for clip in unlabelled if clip.path.is_file()]
     return hashlib.sha256(json.dumps([corpus.name, facts]).encode()).hexdigest()[:16]
 
 
@@ -290,6 +420,14 @@ def _report(run_data: RunData) -> None:
     say("  labels     " + ", ".join(f"{name} {labels[name]:,}" for name in run_data.labels))
     for reason, count in Counter(run_data.left_out.values()).most_common(5):
         say(f"  not trained on: {count} ({reason})")
+    unlabelled, rate_hz = run_data.unlabelled, run_data.config.audio.sample_rate_hz
+    if unlabelled.ids:
+        hours = sum(map(run_data.samples, unlabelled.ids)) / rate_hz / 3_600
+        say(
+            f"  unlabelled {len(unlabelled.ids):>6,} segments  {hours:.2f} h, for distillation only"
+        )
+    for reason, count in unlabelled.left_out.items():
+        say(f"    left out: {count:,} {reason}")
     if run_data.skipped:
         say(f"  could not be decoded, take no part: {len(run_data.skipped):,} clips, such as")
         for reason in list(run_data.skipped.values())[:3]:

@@ -1,6 +1,7 @@
-"""A teacher's predictions by clip id: stored once, used by every student."""
+"""A teacher's predictions by clip id and view: stored once, used by every student."""
 
 import csv
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,15 +19,15 @@ IN_FOLD = -2
 
 @dataclass(frozen=True)
 class Targets:
-    """Predictions of one teacher.
+    """Predictions of one teacher, one row for each view of each clip.
 
     Attributes:
-        ids: Clip ids.
-        logits: float32 ``[clips, classes]``, in the order of the corpus's labels.
-        embedding: float32 ``[clips, size]``; size 0 where the teacher gives none.
-        fold: int ``[clips]``: which fold's network predicted the clip, never having heard its
+        ids: Clip ids ``[rows]``; a clip has one row for each of its views.
+        logits: float32 ``[rows, classes]``, in the order of the corpus's labels.
+        embedding: float32 ``[rows, size]``; size 0 where the teacher gives none.
+        fold: int ``[rows]``: which fold's network predicted the clip, never having heard its
             speaker; ``ALL_FOLDS`` for the mean, ``IN_FOLD`` where the clip was trained on.
-        view: int ``[clips]``: the augmented view of the clip; 0 is the clip as it is.
+        view: int ``[rows]``: the view of the clip (``ser_kd.views``); 0 is the clip as it is.
     """
 
     ids: tuple[str, ...]
@@ -35,20 +36,55 @@ class Targets:
     fold: np.ndarray
     view: np.ndarray
 
-    def logits_of(self, ids: Sequence[str], teacher: str) -> np.ndarray:
-        """Logits ``[len(ids), classes]`` in the order of ``ids``.
+    def rows_of(
+        self, ids: Sequence[str], teacher: str, view: int | Sequence[int] = 0
+    ) -> np.ndarray:
+        """Where the predictions of some clips are, int ``[len(ids)]``.
+
+        Args:
+            ids: Clip ids; one may occur several times.
+            teacher: Its name, for messages.
+            view: Of all of them, or of each.
 
         Raises:
             UserError: The teacher did not predict some of them.
         """
-        row = {clip_id: index for index, clip_id in enumerate(self.ids)}
-        missing = [clip_id for clip_id in ids if clip_id not in row]
+        row = {key: index for index, key in enumerate(_keys(self.ids, self.view))}
+        wanted = _keys(ids, np.broadcast_to(view, len(ids)))
+        missing = [key for key in wanted if key not in row]
         if missing:
-            raise UserError(
-                f"teacher {teacher!r} has no prediction for {len(missing)} of {len(ids)} clips, "
-                f"the first is {missing[0]!r}; add them to its file, or train on fewer clips"
-            )
-        return self.logits[[row[clip_id] for clip_id in ids]]
+            raise UserError(_what_is_missing(teacher, wanted, missing))
+        return np.array([row[key] for key in wanted], np.int64)
+
+    def logits_of(
+        self, ids: Sequence[str], teacher: str, view: int | Sequence[int] = 0
+    ) -> np.ndarray:
+        """Logits ``[len(ids), classes]`` in the order of ``ids``; see ``rows_of``."""
+        return self.logits[self.rows_of(ids, teacher, view)]
+
+
+def _keys(ids: Sequence[str], view: np.ndarray) -> list[tuple[str, int]]:
+    return list(zip(ids, view.tolist(), strict=True))
+
+
+def _what_is_missing(
+    teacher: str, wanted: Sequence[tuple[str, int]], missing: Sequence[tuple[str, int]]
+) -> str:
+    clips = {clip_id for clip_id, view in missing if view == 0}
+    if clips:
+        total = len({clip_id for clip_id, _ in wanted})
+        first = next(clip_id for clip_id, view in missing if view == 0)
+        return (
+            f"teacher {teacher!r} has no prediction for {len(clips)} of {total} clips, the first "
+            f"is {first!r}; add them to its file, or train on fewer clips"
+        )
+    clip_id, view = missing[0]
+    return (
+        f"teacher {teacher!r} has no prediction for {len(missing)} views of clips, the first is "
+        f"view {view} of {clip_id!r}; the run asks for {max(v for _, v in wanted)} views of every "
+        "training clip beside the clip itself: add them to its file (with a column or array "
+        "'view'; ser_kd.views makes them), or set views.count = 0"
+    )
 
 
 def write_targets(path: Path, targets: Targets) -> None:
@@ -68,12 +104,14 @@ def read_targets(path: Path, labels: Sequence[str]) -> Targets:
 
     Args:
         path: An .npz with ``ids`` and ``logits`` (``embedding``, ``fold``, ``view`` are optional),
-            or a CSV with a column ``id`` and one column of logits per label; further columns
-            ``embedding_0`` ... make the embedding. For probabilities give their logarithms.
+            or a CSV with a column ``id`` and one column of logits per label; a column ``view`` and
+            columns ``embedding_0`` ... are optional. Without views every row is of the clip itself.
+            For probabilities give their logarithms.
         labels: The corpus's labels in order. An .npz may carry its own order as ``labels``.
 
     Raises:
-        UserError: Unreadable, wrong shape, unknown or missing label, repeated id, not finite.
+        UserError: Unreadable, wrong shape, unknown or missing label, not finite, or a row that
+            occurs twice.
     """
     if not path.is_file():
         raise UserError(f"no predictions file {str(path)!r}")
@@ -94,8 +132,14 @@ def read_targets(path: Path, labels: Sequence[str]) -> Targets:
         shape = getattr(targets, name).shape
         if shape[:1] != (clips,) or len(shape) != (2 if name == "embedding" else 1):
             raise UserError(f"{path}: {name} has shape {shape}, but there are {clips} ids")
-    if len(set(targets.ids)) != clips:
-        raise UserError(f"{path}: some clip ids occur twice")
+    if targets.view.min(initial=0) < 0:
+        raise UserError(f"{path}: view {targets.view.min()} is none; views count from 0")
+    counted = Counter(_keys(targets.ids, targets.view)).most_common(1)
+    if counted and counted[0][1] > 1:
+        (clip_id, view), _ = counted[0]
+        raise UserError(
+            f"{path}: some clip ids occur twice in one view, such as {clip_id!r} in view {view}"
+        )
     if not np.isfinite(targets.logits).all():
         worst = targets.ids[int(np.argmin(np.isfinite(targets.logits).all(1)))]
         raise UserError(f"{path}: the logits of {worst!r} are not finite")
@@ -115,7 +159,10 @@ def _read_npz(path: Path, labels: Sequence[str]) -> Targets:
         fold, view = stored.get("fold", zeros + ALL_FOLDS), stored.get("view", zeros)
         if "labels" in stored:
             logits = logits[:, _order(list(stored["labels"].astype(str)), labels, path)]
-    return Targets(ids, logits, np.asarray(embedding, np.float32), fold, view)
+    whole_view = np.asarray(view).astype(np.int32)
+    if not np.array_equal(whole_view, view):
+        raise ValueError("some views are not whole numbers")
+    return Targets(ids, logits, np.asarray(embedding, np.float32), fold, whole_view)
 
 
 def _read_csv(path: Path, labels: Sequence[str]) -> Targets:
@@ -132,8 +179,9 @@ def _read_csv(path: Path, labels: Sequence[str]) -> Targets:
     embedding = np.array(
         [[float(row[f"embedding_{i}"]) for i in range(size)] for row in rows], np.float32
     )
-    zeros = np.zeros(len(ids), np.int32)
-    return Targets(ids, logits, embedding.reshape(len(ids), size), zeros + ALL_FOLDS, zeros)
+    view = np.array([int(row["view"]) if "view" in names else 0 for row in rows], np.int32)
+    fold = np.full(len(ids), ALL_FOLDS, np.int32)
+    return Targets(ids, logits, embedding.reshape(len(ids), size), fold, view)
 
 
 def _order(names: Sequence[str], labels: Sequence[str], path: Path) -> list[int]:
@@ -148,6 +196,7 @@ def mix_teachers(
     weights: Mapping[str, float],
     ids: Sequence[str],
     temperature: float,
+    view: int | Sequence[int] = 0,
 ) -> np.ndarray:
     """One set of logits for several teachers: the weighted mean of their softened predictions.
 
@@ -159,17 +208,18 @@ def mix_teachers(
         weights: Shares by name; empty = equal shares.
         ids: Clips.
         temperature: The distillation temperature.
+        view: Of all clips, or of each.
 
     Returns:
         Logits ``[len(ids), classes]``; softened at ``temperature`` they are the mixture.
     """
     if len(teachers) == 1:
         (name, targets), *_ = teachers.items()
-        return targets.logits_of(ids, name)
+        return targets.logits_of(ids, name, view)
     shares = {name: weights.get(name, 0.0) if weights else 1.0 for name in teachers}
     total = sum(shares.values())
     mixture = sum(
-        share / total * softmax(teachers[name].logits_of(ids, name) / temperature)
+        share / total * softmax(teachers[name].logits_of(ids, name, view) / temperature)
         for name, share in shares.items()
         if share > 0
     )

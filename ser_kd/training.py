@@ -13,7 +13,7 @@ from ser_kd.predict import load_keras
 from ser_kd.progress import say
 from ser_kd.run import Run, RunData
 from ser_kd.targets import Targets, mix_teachers
-from ser_kd.teachers.crossfit import make_teacher, teacher_targets
+from ser_kd.teachers.crossfit import make_teacher, targets_path, teacher_targets
 
 
 def all_teacher_targets(run: Run, run_data: RunData) -> dict[str, Targets]:
@@ -23,30 +23,47 @@ def all_teacher_targets(run: Run, run_data: RunData) -> dict[str, Targets]:
     """
     teachers = run.config.teachers
     for name, teacher in teachers.items():
-        if not isinstance(teacher, FileTeacherConfig):
+        if not isinstance(teacher, FileTeacherConfig) and not targets_path(name, run).exists():
             make_teacher(name, run.config, run_data)
     order = sorted(teachers, key=lambda name: not isinstance(teachers[name], FileTeacherConfig))
     targets = {}
     for name in order:
         targets[name] = teacher_targets(name, run, run_data)
         if name in (run.config.distill.teachers or teachers):
-            targets[name].logits_of(run_data.ids("training"), name)
+            ids, views = _student_ids(run_data)
+            targets[name].logits_of(ids, name, views)
     return {name: targets[name] for name in teachers}
 
 
 def distilled_student(run: Run, run_data: RunData, targets: Mapping[str, Targets]) -> keras.Model:
-    """The student that learns from labels and teachers: ``student.keras``."""
+    """The student that learns from labels and teachers: ``student.keras``.
+
+    Each time a clip is drawn, so is one of its views, the clip itself included; the student is
+    shown that view and learns what the teachers say of it. An epoch covers labelled and unlabelled
+    clips alike; an unlabelled one has no part in the label term.
+    """
     config = run.config.distill
-    ids = run_data.logmel.select(run_data.ids("training")).ids
     chosen = {name: targets[name] for name in (config.teachers or targets)}
     if not chosen:
         return _student(run, run_data, run.directory, LABELS_ONLY, {}, "student, labels alone")
-    logits = {"teacher_logits": mix_teachers(chosen, config.teachers, ids, config.temperature)}
+    ids, views = _student_ids(run_data)
+    mixed = mix_teachers(chosen, config.teachers, ids, config.temperature, views)
+    logits = {"teacher_logits": mixed}
     return _student(run, run_data, run.directory, config, logits, "student, distilled")
 
 
+def _student_ids(run_data: RunData) -> tuple[list[str], list[int]]:
+    """Clip id and view of everything that the distilled student may be shown."""
+    ids, views = zip(*run_data.student_views, strict=True)
+    return list(ids), list(views)
+
+
 def baseline_student(run: Run, run_data: RunData) -> keras.Model:
-    """The same student from labels alone, everything else equal: ``baseline/student.keras``."""
+    """The same student from labels alone, everything else equal: ``baseline/student.keras``.
+
+    It is shown the same views. Speech without labels has nothing to teach it, so its epochs are
+    shorter by that.
+    """
     return _student(run, run_data, run.baseline_dir, LABELS_ONLY, {}, "student, labels alone")
 
 
@@ -64,7 +81,7 @@ def _student(
         fitting.forget_state(directory)  # a kill may have come in between
         return load_keras(path)
     config = run.config
-    training = run_data.logmel.select(run_data.ids("training"))
+    training = run_data.training_logmel
     validation = run_data.logmel.select(run_data.ids("validation"))
     truth = run_data.one_hot(validation.ids).argmax(1)
     model = train_logmel_network(
@@ -81,6 +98,7 @@ def _student(
         name,
         directory,
         (validation, truth),
+        run_data.student_rows(with_unlabelled=distill.logit_weight > 0),
     )
     with files.atomic(path) as partial:
         model.save(partial)

@@ -31,6 +31,17 @@ def write_corpus(folder: Path) -> Path:
     return folder
 
 
+def write_unlabelled(folder: Path) -> Path:
+    """Two recordings without label, 2.5 s and 1.2 s: three segments of 1 s, and a rest."""
+    rng = np.random.default_rng(1)
+    folder.mkdir(parents=True)
+    for name, seconds in (("long.wav", 2.5), ("short.wav", 1.2)):
+        times = np.arange(round(seconds * 16_000)) / 16_000
+        tone = 0.1 * np.sin(2 * np.pi * 500 * times) + 0.02 * rng.normal(size=len(times))
+        soundfile.write(folder / name, tone, 16_000)
+    return folder
+
+
 TINY_WAV2VEC2 = {
     "conv_dim": [8, 8, 8],
     "conv_kernel": [40, 4, 4],

@@ -39,7 +39,8 @@ fit = { epochs = 5 }
 
 [teachers.wav]
 kind = "wav2vec2"
-freeze_feature_encoder = false
+frozen = "nothing"
+encoder_learning_rate = 1
 architecture = { hidden_size = 64, conv_dim = [32, 32] }
 
 [teachers.outside]
@@ -79,7 +80,8 @@ def test_a_recipe_fills_its_sections_and_leaves_the_defaults(recipe):
     assert isinstance(big, EnsembleTeacherConfig)
     assert (big.members, big.student.width, big.fit.epochs) == (3, 2.0, 5)
     assert isinstance(wav, Wav2Vec2TeacherConfig)
-    assert wav.freeze_feature_encoder is False
+    assert wav.frozen == "nothing"
+    assert isinstance(wav.encoder_learning_rate, float)
     assert wav.architecture == {"hidden_size": 64, "conv_dim": [32, 32]}
     assert outside == FileTeacherConfig(path="predictions.npz")
     assert loaded.distill.teachers == {"big": 2.0, "outside": 0.5}
@@ -152,7 +154,11 @@ def test_the_last_override_wins(recipe):
         ),
         ("teachers.new=3", "teachers.new needs a kind"),
         ("teachers.new.kind=wav2vec", r"teachers.new.kind = 'wav2vec' \(did you mean 'wav2vec2'"),
-        ("teachers.wav.freeze_feature_encoder=no", "freeze_feature_encoder needs bool.*got 'no'"),
+        ("teachers.wav.frozen=encoders", r"frozen = 'encoders' \(did you mean 'encoder'"),
+        ("teachers.wav.encoder_learning_rate=low", "encoder_learning_rate needs.*float, got 'low'"),
+        ("teachers.wav.encoder_learning_rate=0", "encoder_learning_rate = 0.0 is out of range"),
+        ("teachers.wav.fit.accumulation_steps=0", "accumulation_steps = 0 is out of range"),
+        ("teachers.wav.fit.decay=step", "fit.decay = 'step'; one of cosine, linear"),
         ("distill.teachers.bigg=1", r"names 'bigg' \(did you mean 'big'\?\).*big, wav, outside"),
     ],
 )

@@ -3,21 +3,32 @@
 import contextlib
 import dataclasses
 import json
+import shutil
 
 import keras
 import numpy as np
 import pytest
 import soundfile
-from corpus_maker import SPEAKERS, TAKES, settings, snapshot, wav2vec2_teacher, write_corpus
+from corpus_maker import (
+    SPEAKERS,
+    TAKES,
+    settings,
+    snapshot,
+    wav2vec2_teacher,
+    write_corpus,
+    write_unlabelled,
+)
 
-from ser_kd import fitting
-from ser_kd.config import LogMelConfig, config_from_dict
-from ser_kd.data import to_int16
+from ser_kd import audio, fitting
+from ser_kd.config import LogMelConfig, ViewsConfig, config_from_dict
+from ser_kd.data import to_float, to_int16
 from ser_kd.errors import UserError
 from ser_kd.features import LogMel
+from ser_kd.logmel_network import LogMelPredictor
 from ser_kd.run import Run, RunData
 from ser_kd.targets import ALL_FOLDS, IN_FOLD, softmax
 from ser_kd.teachers.crossfit import teacher_targets
+from ser_kd.views import make_view
 
 # Keras saves a TensorFlow variable through a NumPy 1 interface.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -159,7 +170,7 @@ def test_what_the_others_say_does_not_change_a_folds_network(corpus, fitted):
     other_run, _ = make_run(corpus, "noise")
     noise = dataclasses.replace(run_data, logmel=dataclasses.replace(logmel, values=values))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ser_kd.teachers.logmel_ensemble.LogMelEnsemble.predict", stop)
+        patch.setattr("ser_kd.teachers.logmel_ensemble.LogMelEnsemble.predictor", stop)
         with pytest.raises(StopIteration):
             teacher_targets("ensemble", other_run, noise)
     ours, theirs = (
@@ -202,7 +213,7 @@ def test_resuming_leaves_what_is_finished_and_ends_the_same(corpus, fitted, monk
 
     # Killed again, between the second fold's network and its predictions.
     with monkeypatch.context() as patch:
-        patch.setattr("ser_kd.teachers.logmel_ensemble.LogMelEnsemble.predict", stop)
+        patch.setattr("ser_kd.teachers.logmel_ensemble.LogMelEnsemble.predictor", stop)
         with pytest.raises(StopIteration):
             teacher_targets("ensemble", run, run_data)
     network = (directory / "fold_1" / "member_0.keras").stat().st_mtime_ns
@@ -216,6 +227,147 @@ def test_resuming_leaves_what_is_finished_and_ends_the_same(corpus, fitted, monk
     finished = snapshot(directory)
     assert_same_targets(teacher_targets("ensemble", run, run_data), fitted[2])
     assert snapshot(directory) == finished
+
+
+VIEWS = {"count": 2, "gain_db": 6.0, "speed": 0.1, "noise_probability": 1.0}
+
+
+@pytest.fixture(scope="module")
+def with_views(corpus):
+    """Two views beside each training clip, and speech without labels."""
+    folder = write_unlabelled(corpus.parent / "speech")
+    table = settings(corpus, views=VIEWS, seed=5)
+    table["corpus"]["unlabelled_dirs"] = [str(folder)]
+    run = Run.create(config_from_dict(table), corpus.parent / "runs" / "views")
+    run_data = run.data()
+    return run, run_data, teacher_targets("ensemble", run, run_data)
+
+
+def test_views_are_predicted_of_training_clips_by_their_own_fold_only(with_views):
+    run, run_data, targets = with_views
+    divided = parts(run_data)
+    unlabelled = {f"unlabelled/{name}@{start}" for name, start in SEGMENTS}
+    outside = divided["validation"] | divided["test"] | unlabelled
+    wanted = {(i, view) for i in divided["training"] for view in range(3)}
+    wanted |= {(i, 0) for i in outside}
+    keys = list(zip(targets.ids, targets.view.tolist(), strict=True))
+    assert keys == sorted(wanted)
+    fold_of = dict(zip(keys, targets.fold.tolist(), strict=True))
+    for record in records(run):
+        path = run.teacher_dir("ensemble") / f"fold_{record['fold']}" / "predictions.npz"
+        with np.load(path) as stored:
+            predicted = set(zip(stored["ids"].tolist(), stored["view"].tolist(), strict=True))
+        speakers = set(record["target_speakers"])
+        own = {key for key in predicted if key[0] in divided["training"]}
+        assert own == {
+            (i, view) for i in divided["training"] for view in range(3) if speaker_of(i) in speakers
+        }
+        assert predicted - own == {(i, 0) for i in outside}
+        assert {fold_of[key] for key in own} == {record["fold"]}
+    assert {fold_of[i, 0] for i in outside} == {ALL_FOLDS}
+
+
+def by_hand(run: Run, corpus, clip_id: str, view: int, fold: int) -> np.ndarray:
+    """A view's probabilities from files: audio, network; windows as in the config of the tests."""
+    path = corpus.parent / "speech" / clip_id.split("/")[1].split("@")[0]
+    path = path if clip_id.startswith("unlabelled/") else corpus / clip_id
+    waveform = soundfile.read(path, dtype="float32")[0]
+    if "@" in clip_id:
+        waveform = waveform[16_000 * int(clip_id.split("@")[1]) :][:16_000]
+    config = ViewsConfig(count=2, gain_db=6.0, speed=0.1, noise_probability=1.0)
+    waveform = make_view(waveform, config, 5, clip_id, view)
+    waveform = to_int16(waveform).astype(np.float32) / 32_768
+    windows = audio.windows(waveform, 16_000, 8_000, 320)
+    path = run.teacher_dir("ensemble") / f"fold_{fold}" / "member_0.keras"
+    model = keras.models.load_model(path)
+    logits = model.predict(np.asarray(LogMel(LogMelConfig(mels=16))(windows)), verbose=0)
+    return softmax(logits).mean(0)
+
+
+SEGMENTS = [("long.wav", 0), ("long.wav", 1), ("short.wav", 0)]
+
+
+def test_a_views_target_is_what_the_network_says_of_that_view(corpus, with_views):
+    run, run_data, targets = with_views
+    for clip_id in run_data.ids("training")[::12]:
+        rows = targets.rows_of([clip_id] * 3, "ensemble", [0, 1, 2])
+        found = softmax(targets.logits[rows])
+        assert np.abs(found[0] - found[1]).max() > 1e-3
+        assert np.abs(found[1] - found[2]).max() > 1e-3
+        for view in range(3):
+            expected = by_hand(run, corpus, clip_id, view, targets.fold[rows[0]])
+            np.testing.assert_allclose(found[view], expected, atol=1e-5)
+
+
+def test_unlabelled_speech_is_labelled_by_the_mean_of_the_folds(corpus, with_views):
+    run, _, targets = with_views
+    for name, start in SEGMENTS[1:]:
+        clip_id = f"unlabelled/{name}@{start}"
+        by_fold = [by_hand(run, corpus, clip_id, 0, fold) for fold in range(FOLDS)]
+        (row,) = targets.rows_of([clip_id], "ensemble")
+        np.testing.assert_allclose(softmax(targets.logits[row]), np.mean(by_fold, 0), atol=1e-5)
+        assert np.isnan(targets.embedding[row]).all()
+
+
+def test_both_kinds_of_network_hear_the_same_view(corpus, with_views):
+    _, run_data, _ = with_views
+    keys = [(run_data.ids("training")[7], view) for view in (2, 0, 1)]
+    keys += [(run_data.ids("test")[0], 0), ("unlabelled/long.wav@1", 0)]
+    waveforms = run_data.arrays("waveform", keys)
+    logmel = run_data.arrays("logmel", keys)
+    assert waveforms.ids == logmel.ids == tuple(clip_id for clip_id, _ in keys)
+    assert waveforms.samples.tolist() == logmel.samples.tolist() == waveforms.lengths.tolist()
+    assert len(set(waveforms.samples[:3].tolist())) == 3  # of another speed each
+    front_end = LogMel(LogMelConfig(mels=16))
+    for row in range(len(keys)):
+        heard = to_float(waveforms.clip(row))
+        expected = np.asarray(front_end(heard[np.newaxis])[0])
+        np.testing.assert_allclose(logmel.clip(row)[: len(expected)], expected, atol=1e-4)
+
+
+def test_prediction_that_is_killed_ends_the_same(corpus, with_views, monkeypatch):
+    straight, run_data, expected = with_views
+    run = Run.create(straight.config, corpus.parent / "runs" / "views_killed")
+    directory = run.teacher_dir("ensemble")
+    shutil.copytree(straight.teacher_dir("ensemble"), directory)
+    (directory / "targets.npz").unlink()
+    for number in range(FOLDS):
+        (directory / f"fold_{number}" / "predictions.npz").unlink()
+    monkeypatch.setattr("ser_kd.teachers.prediction.SHARD_VIEWS", 16)
+    first = teacher_targets("ensemble", run, run_data)
+    (directory / "targets.npz").unlink()
+    (directory / "fold_1" / "predictions.npz").unlink()
+    predict, calls = LogMelPredictor.predict, []
+
+    def predict_or_die(self, arrays):
+        calls.append(len(arrays))
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return predict(self, arrays)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LogMelPredictor, "predict", predict_or_die)
+        with pytest.raises(KeyboardInterrupt):
+            teacher_targets("ensemble", run, run_data)
+    shards = sorted(p.name for p in (directory / "fold_1" / "predictions").iterdir())
+    assert shards == ["shard_0000.npz", "shard_0001.npz"]
+    before = snapshot(directory / "fold_0")
+    assert_same_targets(teacher_targets("ensemble", run, run_data), first)
+    assert snapshot(directory / "fold_0") == before
+    assert not list(directory.glob("fold_*/predictions"))
+    # Shards of another size make other batches of the same clips.
+    assert expected.ids == first.ids
+    np.testing.assert_allclose(first.logits, expected.logits, atol=1e-5)
+
+
+def test_leftover_shards_are_removed(with_views):
+    run, run_data, expected = with_views
+    shards = run.teacher_dir("ensemble") / "fold_0" / "predictions"
+    shards.mkdir()
+    (shards / "shard_0000.npz").write_bytes(b"")
+    (run.teacher_dir("ensemble") / "targets.npz").unlink()
+    assert_same_targets(teacher_targets("ensemble", run, run_data), expected)
+    assert not shards.exists()
 
 
 def test_an_in_fold_teacher_is_named_as_such(corpus):
@@ -265,13 +417,6 @@ def test_a_teacher_from_a_file(corpus, tmp_path):
     targets = teacher_targets("mine", run, run_data)
     np.testing.assert_array_equal(targets.logits_of(ids, "mine"), run_data.one_hot(ids))
     assert not run.teacher_dir("mine").exists()
-
-
-def test_published_weights_are_not_there_yet(corpus):
-    table = {**wav2vec2_teacher(), "checkpoint": "facebook/wav2vec2-base"}
-    run, run_data = make_run(corpus, "checkpoint", wave=table)
-    with pytest.raises(UserError, match=r"teachers\.wave\.checkpoint = 'facebook/wav2vec2-base'"):
-        teacher_targets("wave", run, run_data)
 
 
 def test_more_folds_than_speakers(corpus):

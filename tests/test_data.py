@@ -82,6 +82,52 @@ def test_starting_at_an_epoch_is_skipping_to_it():
     assert (straight[4][0] != straight[0][0]).any()
 
 
+# Clip 0 is entries 0, 3 and 6; clip 1 is entries 1, 4 and 7; clip 2 has one view only.
+VIEWS = np.array([[0, 3, 6], [1, 4, 7], [2, 2, 2]])
+
+
+def drawn(epochs: range, **changes) -> np.ndarray:
+    settings = {"batch_size": 3, "seed": 3, "views": VIEWS, **changes}
+    arrays, targets = numbered(), {"number": np.arange(len(LENGTHS))}
+    found = data.training_batches(
+        arrays, targets, WINDOW, 0, plain, epochs=epochs, **settings
+    ).as_numpy_iterator()
+    entries = []
+    for x, y in found:
+        np.testing.assert_array_equal(
+            x.min((1, 2), where=x != PADDING, initial=1e9) // 1000, (y["number"])
+        )  # the window and the targets are of one entry
+        entries.append(y["number"])
+    return np.array(entries)
+
+
+def test_one_view_of_each_clip_is_drawn():
+    entries = drawn(range(300))
+    assert entries.shape == (300, 3)  # an epoch is as long as it is without views
+    assert (np.sort(entries % 3, axis=1) == [0, 1, 2]).all()  # every clip once
+    for view in (0, 3, 6, 1, 4, 7):
+        assert 70 < (entries == view).sum() < 130  # of 300, a third
+    assert (entries == 2).sum() == 300
+    # Clips of one batch draw independently.
+    together = [(set(row) & {0, 3, 6}, set(row) & {1, 4, 7}) for row in entries.tolist()]
+    assert len({(min(one), min(other)) for one, other in together}) == 9
+
+
+def test_views_depend_on_seed_and_step_only():
+    straight = drawn(range(6))
+    np.testing.assert_array_equal(drawn(range(6)), straight)
+    np.testing.assert_array_equal(drawn(range(4, 6)), straight[4:])
+    assert (drawn(range(6), seed=4) != straight).any()
+    assert drawn(range(2), batch_size=2).shape == (2, 2)  # 3 clips // 2
+
+
+def test_a_single_view_is_no_view():
+    """Not one draw of a run without views is another than it would be without any of this."""
+    places = np.arange(len(LENGTHS))[:, np.newaxis]
+    one = drawn(range(3), views=None, batch_size=4)
+    np.testing.assert_array_equal(drawn(range(3), views=places, batch_size=4), one)
+
+
 def test_windows_are_runs_of_the_clip_followed_by_padding():
     starts = set()
     for x, y in batches(range(30)):
@@ -124,6 +170,13 @@ def test_select_keeps_the_order_asked_for_and_passes_over_the_absent():
     np.testing.assert_array_equal(chosen.clip(1)[:, 0], np.arange(3))
     assert (chosen.padding, chosen.cell_samples) == (PADDING, 320)
     assert len(numbered().select(["absent"])) == 0
+
+
+def test_take_is_by_place_and_may_repeat():
+    taken = numbered(cell_samples=320).take(np.array([6, 0, 6]))
+    assert taken.ids == ("clip6", "clip0", "clip6")
+    assert taken.samples.tolist() == [17 * 320, 3 * 320, 17 * 320]
+    np.testing.assert_array_equal(taken.clip(2)[:, 0], 6000.0 + np.arange(17))
 
 
 def test_one_hot_and_statistics():

@@ -245,3 +245,76 @@ def test_a_missing_teacher_is_named(x, y):
     model = compiled(dense_student(), 0.5, 0.5)
     with pytest.raises(ValueError, match="pass teacher=, or put 'teacher_logits' into y"):
         train(model, x, {"labels": y["labels"]})
+
+
+def test_clips_without_label(x, y):
+    """By hand: half of the clips are labelled, one by a half only, as mixup may leave it."""
+    labels = y["labels"].copy()
+    labels[::2] = 0.0
+    labels[1] *= 0.5
+    student = dense_student()
+    model = compiled(student, 0.3, 0.7, 2.0)
+    log = model.evaluate(x, {**y, "labels": labels}, batch_size=7, verbose=0, return_dict=True)
+    z = student.predict(x, verbose=0).astype(np.float64)
+
+    def log_softmax(values: np.ndarray) -> np.ndarray:
+        return values - np.log(np.exp(values).sum(1, keepdims=True))
+
+    q, p = log_softmax(z / 2), log_softmax(y["teacher_logits"].astype(np.float64) / 2)
+    kl = 4 * (np.exp(p) * (p - q)).sum(1)
+    full = -(y["labels"] * log_softmax(z)).sum(1)
+    right = (z.argmax(1) == y["labels"].argmax(1)).astype(float)
+    share = labels.sum(1)
+    assert share.sum() == CLIPS / 2 - 0.5
+    expected = {
+        "loss": np.mean(0.3 * share * full + 0.7 * kl),
+        "logit_loss": kl.mean(),
+        "label_loss": (share * full).sum() / share.sum(),
+        "accuracy": (share * right).sum() / share.sum(),
+        "agreement": np.mean(z.argmax(1) == p.argmax(1)),
+    }
+    for name, value in expected.items():
+        assert log[name] == pytest.approx(value, rel=1e-4), name
+
+
+def test_labels_alone_teach_nothing_about_a_clip_without_label(x, y):
+    labels = y["labels"].copy()
+    labels[5:] = 0.0
+    model = compiled(dense_student(), 1.0, 0.0, 1.0)
+    shorter = compiled(dense_student(), 5 / CLIPS, 0.0, 1.0)  # the mean is over all clips
+    history = train(model, x, {"labels": labels}, batch_size=CLIPS)
+    expected = train(shorter, x[:5], {"labels": labels[:5]}, batch_size=5)
+    assert_same_weights(model.student, shorter.student)
+    for name in ("loss", "label_loss", "accuracy"):
+        assert history[name][0] == pytest.approx(expected[name][0], rel=1e-5), name
+
+
+def test_a_batch_without_any_label(x, y):
+    labels = y["labels"].copy()
+    labels[:5] = 0.0
+    model = compiled(dense_student(), 0.3, 0.7, 2.0)
+    log = model.evaluate(x, {**y, "labels": labels}, batch_size=5, verbose=0, return_dict=True)
+    rest = model.evaluate(
+        x[5:], {name: values[5:] for name, values in y.items()}, verbose=0, return_dict=True
+    )
+    assert log["accuracy"] == pytest.approx(rest["accuracy"], rel=1e-5)
+    assert log["label_loss"] == pytest.approx(rest["label_loss"], rel=1e-5)
+    none = model.evaluate(
+        x, {**y, "labels": np.zeros_like(labels)}, batch_size=5, verbose=0, return_dict=True
+    )
+    assert none["accuracy"] == none["label_loss"] == 0.0
+    assert none["loss"] == pytest.approx(0.7 * none["logit_loss"], rel=1e-5)
+
+
+@pytest.mark.parametrize("weight", [1.0, 2.0])
+def test_sample_weights_and_missing_labels_multiply(x, y, weight):
+    labels = y["labels"].copy()
+    labels[::3] = 0.0
+    y = {**y, "labels": labels}
+    model = compiled(dense_student(), 0.5, 0.5, 2.0)
+    weights = np.where(np.arange(CLIPS) < 9, weight, 1.0).astype(np.float32)
+    rows = np.repeat(np.arange(CLIPS), weights.astype(int))
+    log = model.evaluate(weighted(x, y, weights), verbose=0, return_dict=True)
+    repeated = {name: values[rows] for name, values in y.items()}
+    expected = model.evaluate(x[rows], repeated, len(rows), verbose=0, return_dict=True)
+    assert log == pytest.approx(expected, rel=1e-5)

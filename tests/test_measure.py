@@ -5,9 +5,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from ser_kd.encoder.architecture import architecture
+from ser_kd.encoder.model import SpeechEncoder
 from ser_kd.errors import UserError
 from ser_kd.measure import measure, measure_all
-from ser_kd.teachers.wav2vec2 import Wav2Vec2Classifier, architecture
+from ser_kd.teachers.classifier import SpeechClassifier
 
 
 def models(folder):
@@ -43,7 +45,7 @@ def test_a_teacher_on_waveforms(tmp_path):
     convolutions = {"conv_dim": [8, 8], "conv_kernel": [10, 4], "conv_stride": [10, 4]}
     positions = {"num_conv_pos_embeddings": 8, "num_conv_pos_embedding_groups": 4}
     config = architecture(**sizes, **convolutions, **positions, intermediate_size=24)
-    teacher = Wav2Vec2Classifier(config, classes=3)
+    teacher = SpeechClassifier(SpeechEncoder(config), classes=3)
     teacher.build()
     teacher.save(tmp_path / "teacher.keras")
     samples = np.array([4_000], np.int32)

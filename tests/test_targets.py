@@ -1,6 +1,7 @@
 """Teacher predictions on disk, and mixtures of teachers."""
 
 import csv
+import dataclasses
 import pickle
 import zipfile
 from pathlib import Path
@@ -82,6 +83,55 @@ def test_logits_come_in_the_order_that_is_asked_for():
     assert targets().logits_of([], "t").shape == (0, 3)
 
 
+def with_views() -> Targets:
+    """Clips a and b in views 0 to 2, c in view 0 alone; row r has the logits (r, 0, 0)."""
+    keys = [(clip_id, view) for view in (2, 0, 1) for clip_id in "ab"] + [("c", 0)]
+    logits = np.zeros((7, 3), np.float32)
+    logits[:, 0] = np.arange(7)
+    views = np.array([view for _, view in keys])
+    return Targets(tuple(i for i, _ in keys), logits, logits[:, :2], np.zeros(7, int), views)
+
+
+def test_each_view_has_its_own_row(tmp_path):
+    write_targets(tmp_path / "t.npz", with_views())
+    found = read_targets(tmp_path / "t.npz", LABELS)
+    ids = ["b", "a", "c", "a", "a"]
+    assert found.rows_of(ids, "t", [2, 0, 0, 1, 2]).tolist() == [1, 2, 6, 4, 0]
+    assert found.logits_of(ids, "t", [2, 0, 0, 1, 2])[:, 0].tolist() == [1, 2, 6, 4, 0]
+    assert found.logits_of(["a", "b"], "t")[:, 0].tolist() == [2, 3]
+    assert found.logits_of(["a", "b"], "t", 1)[:, 0].tolist() == [4, 5]
+
+
+def test_csv_with_views(tmp_path):
+    rows = [["id", "view", *LABELS], ["a", 1, 1, 2, 3], ["a", 0, 4, 5, 6]]
+    found = read_targets(write_csv(tmp_path / "t.csv", rows), LABELS)
+    assert found.logits_of(["a", "a"], "t", [0, 1]).tolist() == [[4, 5, 6], [1, 2, 3]]
+
+
+def test_missing_views_are_named_and_so_is_how_many_are_asked_for():
+    with pytest.raises(UserError) as error:
+        with_views().logits_of(["a", "a", "c", "b", "c", "c"], "mine", [0, 1, 0, 2, 1, 2])
+    message = str(error.value)
+    assert "teacher 'mine' has no prediction for 2 views of clips, the first is view 1 of 'c'" in (
+        message
+    )
+    assert "the run asks for 2 views of every training clip" in message
+    assert "views.count = 0" in message
+    # A clip that is missing altogether is named first.
+    with pytest.raises(UserError, match="no prediction for 1 of 2 clips, the first is 'x'"):
+        with_views().logits_of(["c", "x", "c", "x"], "mine", [0, 0, 1, 1])
+
+
+def test_a_mixture_is_of_one_view():
+    even = dataclasses.replace(with_views(), logits=np.zeros((7, 3), np.float32))
+    mixed = mix_teachers({"a": with_views(), "b": even}, {}, ["a", "b"], 1.0, [2, 1])
+    for row, number in zip(mixed, (0, 5), strict=True):
+        expected = (softmax(np.array([number, 0.0, 0.0])) + 1 / 3) / 2
+        np.testing.assert_allclose(softmax(row), expected, rtol=1e-5)
+    alone = mix_teachers({"a": with_views()}, {}, ["a", "b"], 1.0, [2, 1])
+    assert alone[:, 0].tolist() == [0, 5]
+
+
 def test_missing_ids_are_counted_and_the_first_is_named():
     with pytest.raises(
         UserError, match=r"teacher 'mine' has no prediction for 2 of 3 clips, the first is 'x'"
@@ -108,6 +158,12 @@ def test_missing_ids_are_counted_and_the_first_is_named():
         ({"ids": IDS, "logits": LOGITS, "fold": [0, 1]}, r"fold has shape \(2,\), but .* 3 ids"),
         ({"ids": IDS, "logits": LOGITS, "embedding": [1.0] * 3}, r"embedding has shape \(3,\)"),
         ({"ids": IDS, "logits": LOGITS, "view": [[0]] * 3}, r"view has shape \(3, 1\)"),
+        ({"ids": IDS, "logits": LOGITS, "view": [0, 1, -1]}, "view -1 is none"),
+        ({"ids": IDS, "logits": LOGITS, "view": [0, 1, 0.5]}, "views are not whole numbers"),
+        (
+            {"ids": ["b", "a", "a"], "logits": LOGITS, "view": [0, 2, 2]},
+            "occur twice in one view, such as 'a' in view 2",
+        ),
     ],
 )
 def test_npz_that_does_not_fit(tmp_path, arrays, message):
@@ -127,6 +183,7 @@ def test_npz_that_does_not_fit(tmp_path, arrays, message):
         ([["id", *LABELS], ["a", 1, 2, "many"]], "could not convert string to float"),
         ([["id", *LABELS], ["a", 1, 2]], "holds no predictions"),
         ([["id", *LABELS], ["a", 1, 2, 3], ["a", 1, 2, 3]], "occur twice"),
+        ([["id", "view", *LABELS], ["a", 0.5, 1, 2, 3]], "invalid literal for int"),
         ([["id", *LABELS], ["a", 1, 2, "nan"]], "the logits of 'a' are not finite"),
         ([["id", *LABELS, "embedding_1"], ["a", 1, 2, 3, 4]], "embedding_0"),
     ],

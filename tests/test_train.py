@@ -10,12 +10,21 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
-from corpus_maker import HZ_OF, settings, snapshot, wav2vec2_teacher, write_corpus, write_recipe
+from corpus_maker import (
+    HZ_OF,
+    settings,
+    snapshot,
+    wav2vec2_teacher,
+    write_corpus,
+    write_recipe,
+    write_unlabelled,
+)
 from sklearn.metrics import confusion_matrix
 
 import train
@@ -25,6 +34,7 @@ from ser_kd.data import Windowing
 from ser_kd.logmel_network import LogMelPredictor
 from ser_kd.run import Run, RunData
 from ser_kd.targets import ALL_FOLDS, softmax
+from ser_kd.teachers import prediction
 from ser_kd.tflite import TFLiteModel
 
 # Keras saves a TensorFlow variable through a NumPy 1 interface.
@@ -250,6 +260,26 @@ def assert_kept(before: dict, directory: Path, *unfinished: str) -> None:
             assert after[name] == state, name
 
 
+def assert_same_end(directory: Path, straight: Path, teachers: Sequence[str]) -> None:
+    """Two runs ended with the same networks, targets, scores and files for the phone."""
+    assert history(directory) == history(straight)
+    assert history(directory / "baseline") == history(straight / "baseline")
+    for name in ("eval.json", "export/labels.txt", "export/frontend.json"):
+        assert (directory / name).read_bytes() == (straight / name).read_bytes(), name
+    for name in ("student.keras", "baseline/student.keras"):
+        ours, theirs = (keras.models.load_model(f / name) for f in (directory, straight))
+        for one, other in zip(ours.get_weights(), theirs.get_weights(), strict=True):
+            np.testing.assert_array_equal(one, other)
+    for name in teachers:
+        with (
+            np.load(directory / "teachers" / name / "targets.npz") as ours,
+            np.load(straight / "teachers" / name / "targets.npz") as theirs,
+        ):
+            assert ours.files == theirs.files
+            for key in ours.files:
+                np.testing.assert_array_equal(ours[key], theirs[key])
+
+
 def test_killed_four_times_it_ends_as_if_nothing_had_been(place, finished, monkeypatch):
     straight, directory = finished[0], place / "runs" / "killed"
     teachers = directory / "teachers"
@@ -297,23 +327,74 @@ def test_killed_four_times_it_ends_as_if_nothing_had_been(place, finished, monke
     assert train.main(arguments(place, directory)) == 0
     assert_kept(before, directory)
 
-    assert history(directory) == history(straight)
-    assert history(directory / "baseline") == history(straight / "baseline")
-    for name in ("eval.json", "export/labels.txt", "export/frontend.json"):
-        assert (directory / name).read_bytes() == (straight / name).read_bytes(), name
-    for name in ("student.keras", "baseline/student.keras"):
-        ours, theirs = (keras.models.load_model(f / name) for f in (directory, straight))
-        for one, other in zip(ours.get_weights(), theirs.get_weights(), strict=True):
-            np.testing.assert_array_equal(one, other)
-    for name in ("ensemble", "wave"):
-        with (
-            np.load(teachers / name / "targets.npz") as ours,
-            np.load(straight / "teachers" / name / "targets.npz") as theirs,
-        ):
-            assert ours.files == theirs.files
-            for key in ours.files:
-                np.testing.assert_array_equal(ours[key], theirs[key])
+    assert_same_end(directory, straight, ["ensemble", "wave"])
     assert not list(directory.rglob("training_state.npz"))
+
+
+def test_views_and_unlabelled_speech_from_end_to_end(place, finished, monkeypatch, capsys):
+    """Killed while it predicts and while it trains on views, it ends as if nothing had been."""
+    table = settings(place / "corpus", views={"count": 2, "speed": 0.1})
+    table["corpus"]["unlabelled_dirs"] = [str(write_unlabelled(place / "speech"))]
+    table["teachers"]["ensemble"]["folds"] = 2
+    recipe = str(write_recipe(place / "views.toml", table))
+    monkeypatch.setattr(
+        "ser_kd.resources.measure_run",
+        lambda run: shutil.copy(finished[0] / "resources.json", run.directory),
+    )
+    monkeypatch.setattr(prediction, "SHARD_VIEWS", 24)
+
+    def run_in(directory: Path) -> int:
+        return train.main(["--recipe", recipe, "--run-dir", str(directory)])
+
+    straight, killed = place / "runs" / "views", place / "runs" / "views_killed"
+    assert run_in(straight) == 0
+    said = capsys.readouterr().out
+    assert "unlabelled      3 segments" in said
+    assert "ensemble fold 2: predicted 81 clips in " in said  # 18 x 3 views, 24 others, 3 segments
+
+    # In the second shard of the second fold, then in the student's second epoch.
+    write, on_batch = files.write_npz, fitting._EpochEnd.on_train_batch_end
+
+    def write_or_die(path, **arrays):
+        if path.match("ensemble/fold_1/predictions/shard_0001.npz"):
+            raise KeyboardInterrupt
+        write(path, **arrays)
+
+    def batch_or_die(self, number, logs=None):
+        on_batch(self, number, logs)
+        here = self.state.directory == killed
+        if here and (self.state.epochs_done, number) == (1, 3):
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "write_npz", write_or_die)
+        assert run_in(killed) == 130
+    assert [p.name for p in killed.rglob("shard_*.npz")] == ["shard_0000.npz"]
+    with monkeypatch.context() as patch:
+        patch.setattr(fitting._EpochEnd, "on_train_batch_end", batch_or_die)
+        assert run_in(killed) == 130
+    said = capsys.readouterr().out
+    assert "ensemble fold 2: 1 of 4 parts are predicted already" in said
+    assert len(history(killed)) == 1
+    assert run_in(killed) == 0
+    assert "student, distilled: going on after epoch 1" in capsys.readouterr().out
+
+    assert_same_end(killed, straight, ["ensemble"])
+    assert not list(killed.rglob("shard_*.npz"))
+    with np.load(straight / "teachers" / "ensemble" / "targets.npz") as stored:
+        ids, views = stored["ids"], stored["view"]
+    assert np.bincount(views).tolist() == [63, 36, 36]
+    assert sum(i.startswith("unlabelled/") for i in ids.tolist()) == 3
+    # Scores are of the same clips as ever.
+    scores, plain = (json.loads((d / "eval.json").read_text()) for d in (straight, finished[0]))
+    for part in ("validation", "test"):
+        assert scores["parts"][part]["clips"] == plain["parts"][part]["clips"] == 12
+    before = snapshot(straight)
+    assert run_in(straight) == 0
+    after = snapshot(straight)
+    assert {n: s for n, s in before.items() if n != "resources.json"} == {
+        n: s for n, s in after.items() if n != "resources.json"
+    }
 
 
 def copy_of(finished, place: Path, name: str) -> Path:

@@ -1,5 +1,6 @@
 """Out-of-fold predictions: no clip's target comes from a network that heard its speaker."""
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +16,12 @@ from ser_kd.config import (
     TeacherConfig,
     Wav2Vec2TeacherConfig,
 )
+from ser_kd.data import ClipView, Hears
 from ser_kd.progress import say
 from ser_kd.run import Run, RunData
 from ser_kd.splits import speaker_folds
 from ser_kd.targets import ALL_FOLDS, IN_FOLD, Targets, read_targets, write_targets
+from ser_kd.teachers.prediction import Predictor, forget_shards, predict_in_shards
 
 FOLD_RECORD = "fold.json"
 PREDICTIONS = "predictions.npz"
@@ -29,11 +32,13 @@ _EPSILON = 1e-12
 class Teacher(Protocol):
     """What a teacher that is trained here has to do, for one fold at a time."""
 
+    hears: Hears  # which of the run's arrays its predictor is given
+
     def network_paths(self, directory: Path) -> list[Path]: ...
 
     def train(self, ids: Sequence[str], directory: Path, label: str) -> None: ...
 
-    def predict(self, ids: Sequence[str], directory: Path) -> tuple[np.ndarray, np.ndarray]: ...
+    def predictor(self, directory: Path) -> Predictor: ...
 
 
 @dataclass(frozen=True)
@@ -90,9 +95,12 @@ def targets_path(name: str, run: Run) -> Path:
 def teacher_targets(name: str, run: Run, run_data: RunData) -> Targets:
     """The stage: trains a teacher's folds, predicts, and stores the targets of all clips.
 
+    All views of the training clips are predicted; of other clips there is but the clip itself.
+
     A training clip's target comes from the fold that never heard its speaker (neither for weights,
-    nor for choosing an epoch, nor for feature statistics). Validation and test clips, which
-    no fold trained on, get the mean of all folds. What is finished is found again.
+    nor for choosing an epoch, nor for feature statistics). Validation and test clips and speech
+    without labels, which no fold trained on, get the mean of all folds. What is finished is found
+    again.
 
     Returns:
         The stored targets; for a teacher of kind ``file``, what the file holds.
@@ -117,16 +125,19 @@ def _training_ids(fold: Fold, run_data: RunData) -> list[str]:
     return [i for i in run_data.ids("training") if speakers[i] in fold.training_speakers]
 
 
-def _target_ids(fold: Fold, run_data: RunData) -> list[str]:
-    """Training clips of the fold's target speakers, and every clip outside of training."""
+def _target_views(fold: Fold, run_data: RunData) -> list[ClipView]:
+    """Training clips of the fold's target speakers in all views; every clip outside of training."""
     speakers = run_data.speakers
-    own = [i for i in run_data.ids("training") if speakers[i] in fold.target_speakers]
-    return own + run_data.ids("validation") + run_data.ids("test")
+    own = [v for v in run_data.views("training") if speakers[v[0]] in fold.target_speakers]
+    others = (run_data.views(part) for part in ("validation", "test", "unlabelled"))
+    return sum(others, own)
 
 
 def _fit_and_predict(fold: Fold, teacher: Teacher, in_fold: bool, run_data: RunData) -> None:
-    if (fold.directory / PREDICTIONS).exists():
+    path = fold.directory / PREDICTIONS
+    if path.exists():
         say(f"  {fold.network_label}: predictions are there")
+        forget_shards(path)  # a kill may have come in between
         return
     training_ids = _training_ids(fold, run_data)
     heard = sorted({run_data.speakers[clip_id] for clip_id in training_ids})
@@ -144,37 +155,44 @@ def _fit_and_predict(fold: Fold, teacher: Teacher, in_fold: bool, run_data: RunD
         },
     )
     teacher.train(training_ids, fold.directory, fold.network_label)
-    ids = _target_ids(fold, run_data)
-    probs, embedding = teacher.predict(ids, fold.directory)
-    files.write_npz(
-        fold.directory / PREDICTIONS, ids=np.array(ids), probs=probs, embedding=embedding
+    views = _target_views(fold, run_data)
+    rate_hz = run_data.config.audio.sample_rate_hz
+    predict_in_shards(
+        views,
+        [run_data.samples(clip_id) / rate_hz for clip_id, _ in views],
+        functools.partial(run_data.arrays, teacher.hears),
+        functools.partial(teacher.predictor, fold.directory),
+        teacher.network_paths(fold.directory),
+        path,
+        fold.network_label,
     )
 
 
 def _assemble(folds: Sequence[Fold], in_fold: bool, run_data: RunData) -> Targets:
     """Own fold for training clips, mean over folds for the others."""
     training = set(run_data.ids("training"))
-    own: dict[str, tuple[int, np.ndarray, np.ndarray]] = {}
-    others: dict[str, list[np.ndarray]] = {}
+    own: dict[ClipView, tuple[int, np.ndarray, np.ndarray]] = {}
+    others: dict[ClipView, list[np.ndarray]] = {}
     for fold in folds:
         with np.load(fold.directory / PREDICTIONS) as stored:
-            ids, probs, embedding = stored["ids"], stored["probs"], stored["embedding"]
-        for clip_id, p, e in zip(ids, probs, embedding, strict=True):
-            if clip_id in training:
-                own[str(clip_id)] = (IN_FOLD if in_fold else fold.number, p, e)
+            views = zip(stored["ids"].tolist(), stored["view"].tolist(), strict=True)
+            probs, embedding = stored["probs"], stored["embedding"]
+        for view, p, e in zip(views, probs, embedding, strict=True):
+            if view[0] in training:
+                own[view] = (IN_FOLD if in_fold else fold.number, p, e)
             else:
-                others.setdefault(str(clip_id), []).append(p)
+                others.setdefault(view, []).append(p)
     # Embeddings of different folds' networks have nothing in common: their mean means nothing.
     size = next(iter(own.values()))[2].shape[0]
     no_embedding = np.full(size, np.nan, np.float32)
-    mean = {i: (ALL_FOLDS, np.mean(probs, axis=0), no_embedding) for i, probs in others.items()}
+    mean = {v: (ALL_FOLDS, np.mean(probs, axis=0), no_embedding) for v, probs in others.items()}
     rows = own | mean
-    ids = sorted(rows)
-    probs = np.array([rows[clip_id][1] for clip_id in ids])
+    keys = sorted(rows)
+    probs = np.array([rows[key][1] for key in keys])
     return Targets(
-        ids=tuple(ids),
+        ids=tuple(clip_id for clip_id, _ in keys),
         logits=np.log(probs + _EPSILON),
-        embedding=np.array([rows[clip_id][2] for clip_id in ids]),
-        fold=np.array([rows[clip_id][0] for clip_id in ids]),
-        view=np.zeros(len(ids), np.int32),
+        embedding=np.array([rows[key][2] for key in keys]),
+        fold=np.array([rows[key][0] for key in keys]),
+        view=np.array([view for _, view in keys], np.int32),
     )

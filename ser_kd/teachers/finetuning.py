@@ -1,7 +1,9 @@
-"""Training a Wav2Vec2 teacher on the clips' waveforms."""
+"""Fine-tuning a speech encoder on the clips' waveforms."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any, Literal, cast
 
 import keras
 import numpy as np
@@ -10,27 +12,46 @@ import tensorflow as tf
 from ser_kd import data, files, fitting
 from ser_kd.config import Config, Wav2Vec2TeacherConfig
 from ser_kd.distiller import Distiller
+from ser_kd.encoder.architecture import architecture
+from ser_kd.encoder.checkpoint import Checkpoint, open_checkpoint
+from ser_kd.encoder.model import SpeechEncoder
 from ser_kd.errors import UserError
+from ser_kd.progress import say
 from ser_kd.run import RunData
-from ser_kd.teachers.wav2vec2 import Wav2Vec2Classifier, architecture
+from ser_kd.teachers.classifier import Frozen, SpeechClassifier
+from ser_kd.teachers.features import FeatureStore
+from ser_kd.teachers.prediction import Predictor
+from ser_kd.teachers.waveforms import map_clips, trimmed
 
 _BATCH = 16
+_BATCHES_PER_BUCKET = 16
 
 
 class Wav2Vec2Teacher:
-    """One classifier on a Wav2Vec2 encoder per fold."""
+    """One classifier on a speech encoder per fold."""
+
+    hears: Literal["waveform", "logmel"] = "waveform"
 
     def __init__(
         self, name: str, teacher: Wav2Vec2TeacherConfig, config: Config, run_data: RunData
     ) -> None:
-        if teacher.checkpoint:
-            raise UserError(
-                f"teachers.{name}.checkpoint = {teacher.checkpoint!r}: loading published weights "
-                "is not there yet; leave it empty for a random start, or bring the predictions of "
-                "a teacher trained elsewhere (kind = 'file')"
-            )
         self.name, self.teacher, self.config, self.run_data = name, teacher, config, run_data
-        self.architecture = architecture(**teacher.architecture)
+        self.frozen: Frozen = teacher.frozen or (
+            "feature_encoder" if teacher.checkpoint else "nothing"
+        )
+        # What is wrong with either shows before any training.
+        self._checkpoint: Checkpoint | None = None
+        if teacher.checkpoint:
+            self._checkpoint = open_checkpoint(teacher.checkpoint, teacher.architecture)
+        elif self.frozen == "encoder":
+            raise UserError(
+                f"teachers.{name}.frozen = 'encoder' needs a checkpoint: a random encoder that "
+                "never learns hears nothing"
+            )
+        else:
+            architecture(**teacher.architecture)
+        self._notified: set[str] = set()
+        self._store: FeatureStore | None = None
 
     def network_paths(self, directory: Path) -> list[Path]:
         """The file of one fold's network."""
@@ -46,64 +67,191 @@ class Wav2Vec2Teacher:
         keras.utils.set_random_seed(seed)
         arrays = self.run_data.waveforms.select(ids)
         labels = self.run_data.one_hot(arrays.ids)
-        model = self._build(labels.shape[1])
-        distiller = Distiller(model, label_weight=1.0, logit_weight=0.0, name="teacher")
-        smooth = teacher.fit.label_smoothing
-        targets = {"labels": labels * (1.0 - smooth) + smooth / labels.shape[1]}
+        with precision(teacher.precision, self._notify):
+            model = self._build(labels.shape[1])
+        targets = {
+            "labels": labels * (1.0 - teacher.fit.label_smoothing)
+            + teacher.fit.label_smoothing / labels.shape[1],
+            "weight": clip_weights(labels, teacher.class_weights),
+        }
+        rate_scale = None
+        student: keras.Model = model
+        window, bucket = config.audio.window_samples, 0
+        transform: data.Transform = _waveform_inputs
+        if self.frozen == "encoder":
+            means = self._features(directory).features(arrays)
+            arrays, student = _one_cell_per_clip(arrays, means), model.head
+            window, transform = 1, _feature_inputs
+        else:
+            transform = trimmed(transform, config.audio.sample_rate_hz)
+            bucket = _BATCHES_PER_BUCKET
+            if teacher.encoder_learning_rate is not None:
+                rate_scale = _EncoderRate(teacher.encoder_learning_rate / teacher.fit.learning_rate)
 
         def batches(epochs: range) -> tf.data.Dataset:
             return data.training_batches(
                 arrays,
                 targets,
-                config.audio.window_samples,
+                window,
                 0,
-                data.waveform_transform,
+                transform,
                 teacher.fit.batch_size,
                 seed,
                 epochs,
+                batches_per_bucket=bucket,
             )
 
+        distiller = Distiller(student, label_weight=1.0, logit_weight=0.0, name="teacher")
         steps = max(1, len(arrays) // teacher.fit.batch_size)
-        fitting.fit(distiller, batches, steps, teacher.fit, directory / path.stem, label)
+        fitting.fit(
+            distiller,
+            batches,
+            steps,
+            teacher.fit,
+            directory / path.stem,
+            label,
+            rate_scale=rate_scale,
+            varying_shapes=True,
+        )
         with files.atomic(path) as partial:
             model.save(partial)
         fitting.forget_state(directory / path.stem)
 
-    def _build(self, classes: int) -> Wav2Vec2Classifier:
-        # Random filters hear nothing useful: without pretraining the front end has to learn too.
-        freeze = self.teacher.freeze_feature_encoder
-        model = Wav2Vec2Classifier(
-            self.architecture,
+    def _build(self, classes: int) -> SpeechClassifier:
+        teacher = self.teacher
+        model = SpeechClassifier(
+            self._new_encoder(),
             classes,
-            self.teacher.projection,
-            self.teacher.dropout,
-            freeze_feature_encoder=bool(self.teacher.checkpoint) if freeze is None else freeze,
+            combine=teacher.combine,
+            pooling=teacher.pooling,
+            projection=teacher.projection,
+            dropout=teacher.dropout,
+            frozen=self.frozen,
         )
         model.build()
         return model
 
-    def predict(self, ids: Sequence[str], directory: Path) -> tuple[np.ndarray, np.ndarray]:
-        """Probabilities ``[clips, classes]`` and embedding ``[clips, projection]``."""
-        (path,) = self.network_paths(directory)
-        model = keras.models.load_model(path)
-        arrays = self.run_data.waveforms.select(ids)
+    def _new_encoder(self) -> SpeechEncoder:
+        recompute = self.teacher.gradient_checkpointing
+        if self._checkpoint is not None:
+            return self._checkpoint.encoder(recompute, self._notify)
+        return SpeechEncoder(
+            architecture(**self.teacher.architecture),
+            gradient_checkpointing=recompute,
+            name="encoder",
+        )
+
+    def _notify(self, line: str) -> None:
+        """Says every line once, not once a fold."""
+        if line not in self._notified:
+            self._notified.add(line)
+            say(line)
+
+    def _features(self, directory: Path) -> FeatureStore:
+        """The frozen encoder's features, which all folds share."""
+        if self._store is None:
+            # A classifier whose head is not looked at: means do not depend on it.
+            model = self._build(classes=1)
+            run = _compiled(model, lambda inputs: model.layer_means(inputs))
+            shape = (model.head.settings["layer_count"], model.head.settings["dim"])
+
+            def extract(clips: data.ClipArrays) -> np.ndarray:
+                return self._map(run, clips).reshape(len(clips), *shape)
+
+            self._store = FeatureStore(directory.parent / "features", extract, self.name)
+        return self._store
+
+    def _map(self, run: Any, clips: data.ClipArrays) -> np.ndarray:
         windowing = data.Windowing.of(self.config.audio, self.config.logmel)
+        return map_clips(run, clips, windowing, self.config.audio.sample_rate_hz, _BATCH)
 
-        @tf.function(reduce_retracing=True)
-        def run(waveform: tf.Tensor, samples: tf.Tensor) -> tf.Tensor:
-            inputs = {"waveform": waveform, "samples": samples}
-            logits, embedding = model.logits_and_embedding(inputs)
-            return tf.concat([tf.nn.softmax(logits), embedding], axis=1)
+    def predictor(self, directory: Path) -> Predictor:
+        """Waveforms -> probabilities ``[clips, classes]``, embedding ``[clips, projection]``."""
+        (path,) = self.network_paths(directory)
+        model = cast(SpeechClassifier, keras.models.load_model(path))
 
-        batches = data.evaluation_batches(
-            arrays, windowing, self.config.audio.window_samples, _BATCH
-        )
-        values = data.average_windows(
-            arrays,
-            (
-                (clips, run(data.to_float(windows), lengths).numpy())
-                for clips, windows, lengths in batches
-            ),
-            model.classes + model.projection.units,
-        )
-        return values[:, : model.classes], values[:, model.classes :]
+        def predict(arrays: data.ClipArrays) -> tuple[np.ndarray, np.ndarray]:
+            if self.frozen == "encoder":
+                means = self._features(directory).features(arrays)
+                values = _joined(*model.head.from_means(tf.constant(means), training=False)).numpy()
+            else:
+                values = self._map(run, arrays)
+            return values[:, : model.classes], values[:, model.classes :]
+
+        run = _compiled(model, lambda inputs: _joined(*model.logits_and_embedding(inputs)))
+        return predict
+
+
+class _EncoderRate:
+    """Variable path -> factor on the learning rate: ``scale`` in the encoder, else 1."""
+
+    def __init__(self, scale: float) -> None:
+        self.scale = scale
+
+    def __call__(self, path: str) -> float:
+        return self.scale if "encoder" in path.split("/") else 1.0
+
+
+def clip_weights(labels: np.ndarray, class_weights: str) -> np.ndarray:
+    """Weight of each clip in the loss, float32 ``[clips]``, 1 on average.
+
+    Args:
+        labels: One-hot ``[clips, classes]``.
+        class_weights: ``none``, or ``balanced``: every class that occurs counts alike.
+    """
+    clips_per_class = labels.sum(axis=0)
+    if class_weights == "none":
+        return np.ones(len(labels), np.float32)
+    present = np.count_nonzero(clips_per_class)
+    weight = len(labels) / (present * np.maximum(clips_per_class, 1.0))
+    return weight[labels.argmax(axis=1)].astype(np.float32)
+
+
+def _joined(logits: Any, embedding: Any) -> Any:
+    return tf.concat([tf.nn.softmax(logits), tf.cast(embedding, tf.float32)], axis=1)
+
+
+def _compiled(model: SpeechClassifier, function: Any) -> Any:
+    """``function(inputs) -> [batch, ...]`` as one graph for all shapes, flattened to a matrix."""
+    signature = {
+        "waveform": tf.TensorSpec((None, None), tf.float32),
+        "samples": tf.TensorSpec((None,), tf.int32),
+    }
+
+    @tf.function(input_signature=[signature])
+    def run(inputs: dict[str, tf.Tensor]) -> tf.Tensor:
+        values = function(inputs)
+        return tf.reshape(values, [tf.shape(values)[0], -1])
+
+    return run
+
+
+def _waveform_inputs(windows: Any, lengths: Any, targets: Any, seed: Any) -> Any:
+    x, y = data.waveform_transform(windows, lengths, targets, seed)
+    return x, {"labels": y["labels"]}, y["weight"]
+
+
+def _feature_inputs(windows: Any, lengths: Any, targets: Any, seed: Any) -> Any:
+    return windows[:, 0], {"labels": targets["labels"]}, targets["weight"]
+
+
+def _one_cell_per_clip(arrays: data.ClipArrays, values: np.ndarray) -> data.ClipArrays:
+    """Features ``[clips, ...]`` in the form that batches are made from."""
+    count = len(arrays)
+    return data.ClipArrays(
+        arrays.ids, values, np.arange(count + 1), np.ones(count, np.int64), 1, 0.0
+    )
+
+
+@contextlib.contextmanager
+def precision(name: str, notify: Callable[[str], None]) -> Iterator[None]:
+    """Layers made inside compute in this precision; on a CPU, which would only lose, in float32."""
+    if name != "float32" and not fitting.on_gpu():
+        notify(f"  no GPU: precision = {name!r} is not used, the teacher trains in float32")
+        name = "float32"
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)

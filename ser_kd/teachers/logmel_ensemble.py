@@ -2,19 +2,23 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import keras
 import numpy as np
 
 from ser_kd import files, fitting
 from ser_kd.config import LABELS_ONLY, Config, EnsembleTeacherConfig
-from ser_kd.data import Windowing
+from ser_kd.data import ClipArrays, Windowing
 from ser_kd.logmel_network import LogMelPredictor, train_logmel_network
 from ser_kd.run import RunData
+from ser_kd.teachers.prediction import Predictor
 
 
 class LogMelEnsemble:
     """``members`` networks that differ in their seed; their probabilities are averaged."""
+
+    hears: Literal["waveform", "logmel"] = "logmel"
 
     def __init__(
         self, name: str, teacher: EnsembleTeacherConfig, config: Config, run_data: RunData
@@ -55,13 +59,17 @@ class LogMelEnsemble:
                 model.save(partial)
             fitting.forget_state(state)
 
-    def predict(self, ids: Sequence[str], directory: Path) -> tuple[np.ndarray, np.ndarray]:
-        """Probabilities ``[clips, classes]`` and the members' embeddings side by side."""
-        arrays = self.run_data.logmel.select(ids)
+    def predictor(self, directory: Path) -> Predictor:
+        """Log-mel -> probabilities ``[clips, classes]``, the members' embeddings side by side."""
         windowing = Windowing.of(self.config.audio, self.config.logmel)
-        predictions = [
-            LogMelPredictor(keras.models.load_model(path), windowing).predict(arrays)
+        members = [
+            LogMelPredictor(keras.models.load_model(path), windowing)
             for path in self.network_paths(directory)
         ]
-        probs = np.mean([probs for probs, _ in predictions], axis=0)
-        return probs, np.concatenate([embedding for _, embedding in predictions], axis=1)
+
+        def predict(arrays: ClipArrays) -> tuple[np.ndarray, np.ndarray]:
+            predictions = [member.predict(arrays) for member in members]
+            probs = np.mean([probs for probs, _ in predictions], axis=0)
+            return probs, np.concatenate([embedding for _, embedding in predictions], axis=1)
+
+        return predict

@@ -1,0 +1,108 @@
+"""The encoder against transformers' on random checkpoints of base and large size.
+
+    python benchmarks/encoder_parity.py [--sizes base,large] [--families wav2vec2,hubert,wavlm]
+
+Needs torch, which the project itself does not. Every parameter is random, scales and biases too. A
+padded batch of two clips of 3 and 2 s; the largest difference in the last and in all hidden states.
+The last line is JSON.
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+import numpy as np
+import tensorflow as tf
+import torch
+import transformers
+from safetensors.torch import save_file
+
+from ser_kd import load_encoder
+
+MODELS = {"wav2vec2": "Wav2Vec2Model", "hubert": "HubertModel", "wavlm": "WavLMModel"}
+BASE: dict[str, Any] = {}
+LARGE: dict[str, Any] = {
+    "hidden_size": 1024,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 16,
+    "intermediate_size": 4096,
+    "feat_extract_norm": "layer",
+    "conv_bias": True,
+    "do_stable_layer_norm": True,
+}
+SECONDS = (3.0, 2.0)
+
+
+def reference(family: str, size: str) -> torch.nn.Module:
+    """A random model; its own initialisation has zero biases and unit scales, so those move."""
+    model_class = getattr(transformers, MODELS[family])
+    torch.manual_seed(0)
+    model = model_class(model_class.config_class(**(BASE if size == "base" else LARGE))).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim == 1:
+                parameter.add_(0.1 * torch.randn_like(parameter))
+    return model
+
+
+def differences(model: torch.nn.Module) -> dict[str, float]:
+    rng = np.random.default_rng(0)
+    raw = [rng.normal(size=round(s * 16_000)).astype(np.float32) for s in SECONDS]
+    batch = transformers.Wav2Vec2FeatureExtractor(return_attention_mask=True)(
+        raw, sampling_rate=16_000, padding=True, return_tensors="pt"
+    )
+    with torch.no_grad():
+        theirs = model(**batch, output_hidden_states=True)
+    with tempfile.TemporaryDirectory() as folder:
+        model.config.save_pretrained(folder)
+        state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+        save_file(state, Path(folder, "model.safetensors"), metadata={"format": "pt"})
+        encoder = load_encoder(folder)
+    waveforms, mask = batch["input_values"].numpy(), batch["attention_mask"].numpy()
+    ours = encoder.hidden_states(waveforms, mask=mask)
+    last = encoder(waveforms, mask=mask)
+    pairs = zip(ours, theirs.hidden_states, strict=True)
+    return {
+        "last": _largest(last, theirs.last_hidden_state),
+        "all": max(_largest(one, other) for one, other in pairs),
+        "largest_value": float(theirs.last_hidden_state.abs().max()),
+        "parameters": float(encoder.count_params()),
+    }
+
+
+def _largest(ours: tf.Tensor, theirs: torch.Tensor) -> float:
+    return float(np.abs(ours.numpy() - theirs.numpy()).max())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--sizes", default="base,large")
+    parser.add_argument("--families", default=",".join(MODELS))
+    parsed = parser.parse_args()
+    results = {}
+    print(f"{'model':<18}{'parameters':>12}{'last state':>12}{'all states':>12}{'largest':>9}")
+    for size in parsed.sizes.split(","):
+        for family in parsed.families.split(","):
+            found = differences(reference(family, size))
+            results[f"{family}_{size}"] = found
+            print(
+                f"{family + ' ' + size:<18}{found['parameters'] / 1e6:>10.1f} M"
+                f"{found['last']:>12.1e}{found['all']:>12.1e}{found['largest_value']:>9.1f}",
+                flush=True,
+            )
+    versions = {"torch": torch.__version__, "transformers": transformers.__version__}
+    print(json.dumps({"benchmark": "encoder_parity", "results": results, **versions}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,8 @@
+"""Pretrained speech encoders (Wav2Vec2, HuBERT, WavLM) in Keras 3, and published weights for them.
+
+architecture.py     the variants, as transformers' config classes
+layers.py           the building blocks; model.py puts them together
+checkpoint.py       name or folder -> encoder with its weights
+weights.py          tensor names -> the encoder's weights
+checkpoint_files.py name -> folder -> tensors; torch_file.py reads pytorch_model.bin without torch
+"""

@@ -1,0 +1,137 @@
+"""Which encoder: transformers' config classes, checked for what can be built here."""
+
+import difflib
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+from ser_kd.errors import UserError
+
+EncoderConfig: TypeAlias = Any
+"""``Wav2Vec2Config``, ``HubertConfig`` or ``WavLMConfig`` of transformers, which has no types."""
+
+FAMILIES = ("wav2vec2", "hubert", "wavlm")
+"""``model_type`` of the supported configs."""
+
+ACTIVATIONS = ("gelu", "gelu_new", "relu", "silu", "swish")
+
+REGULARIZATION = (
+    "activation_dropout",
+    "apply_spec_augment",
+    "attention_dropout",
+    "feat_proj_dropout",
+    "hidden_dropout",
+    "layerdrop",
+    "mask_feature_length",
+    "mask_feature_min_masks",
+    "mask_feature_prob",
+    "mask_time_length",
+    "mask_time_min_masks",
+    "mask_time_prob",
+)
+"""What fine-tuning may set anew for a checkpoint: none of it changes a weight's shape."""
+
+_SHARES = {
+    *("activation_dropout", "attention_dropout", "feat_proj_dropout", "hidden_dropout"),
+    *("layerdrop", "mask_feature_prob", "mask_time_prob"),
+}
+_COUNTS = {
+    *("hidden_size", "num_attention_heads", "num_hidden_layers", "intermediate_size"),
+    *("num_conv_pos_embeddings", "num_conv_pos_embedding_groups"),
+    *("mask_time_length", "mask_feature_length"),
+}
+
+
+def architecture(model_type: str = "wav2vec2", **overrides: Any) -> EncoderConfig:
+    """The family's base architecture (95 M parameters) with some fields replaced.
+
+    Args:
+        model_type: ``wav2vec2``, ``hubert`` or ``wavlm``.
+        **overrides: Fields of the family's class in transformers, e.g. ``hidden_size=96``.
+
+    Raises:
+        UserError: A field that does not exist, or values that do not fit together.
+    """
+    known = _config_class(model_type)().to_dict()
+    for key in overrides:
+        if key not in known:
+            raise UserError(f"unknown {model_type} architecture key {key!r}{_nearest(key, known)}")
+    return read_architecture({"model_type": model_type, **overrides})
+
+
+def read_architecture(fields: Mapping[str, Any]) -> EncoderConfig:
+    """Builds the config from the fields of a ``config.json``; foreign fields are kept unread.
+
+    Raises:
+        UserError: Unknown ``model_type``, a value of the wrong type or out of range, or a variant
+            that cannot be built here.
+    """
+    model_type = fields.get("model_type")
+    config_class = _config_class(model_type)
+    try:
+        config = config_class.from_dict(dict(fields))
+    except Exception as error:  # what it raises for a wrong value differs between versions
+        reason = " ".join(str(error.__cause__ or error).split())
+        raise UserError(f"{model_type} architecture: {reason}") from error
+    _check(config)
+    return config
+
+
+def config_to_dict(config: EncoderConfig) -> dict[str, Any]:
+    """What differs from the family's base architecture; ``read_architecture`` reads it back."""
+    fields = config.to_diff_dict()
+    fields = {key: value for key, value in fields.items() if key != "transformers_version"}
+    return {**fields, "model_type": config.model_type}
+
+
+def _config_class(model_type: Any) -> Any:
+    if model_type not in FAMILIES:
+        near = _nearest(model_type, FAMILIES) if isinstance(model_type, str) else ""
+        raise UserError(
+            f"model_type {model_type!r} is not supported{near}; supported: {', '.join(FAMILIES)}"
+        )
+    import transformers  # here, since importing it takes a second
+
+    return {
+        "wav2vec2": transformers.Wav2Vec2Config,
+        "hubert": transformers.HubertConfig,
+        "wavlm": transformers.WavLMConfig,
+    }[model_type]
+
+
+def _nearest(word: str, known: Any) -> str:
+    near = difflib.get_close_matches(word, known, 1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def _check(config: EncoderConfig) -> None:
+    """Raises UserError where ``config`` asks for what cannot be built."""
+    lengths = len(config.conv_dim), len(config.conv_kernel), len(config.conv_stride)
+    if len(set(lengths)) != 1 or not lengths[0]:
+        raise UserError(
+            f"conv_dim, conv_kernel and conv_stride have {lengths} entries; give one per layer"
+        )
+    for name in ("conv_dim", "conv_kernel", "conv_stride"):
+        if min(getattr(config, name)) < 1:
+            raise UserError(f"{name} {list(getattr(config, name))}: each must be at least 1")
+    for name in sorted(_COUNTS):
+        if getattr(config, name) < 1:
+            raise UserError(f"{name} {getattr(config, name)} is out of range: at least 1")
+    for name in sorted(_SHARES):
+        if not 0 <= getattr(config, name) <= 1:
+            raise UserError(f"{name} {getattr(config, name)} is out of range: from 0 to 1")
+    for name in ("num_attention_heads", "num_conv_pos_embedding_groups"):
+        if config.hidden_size % getattr(config, name):
+            raise UserError(
+                f"hidden_size {config.hidden_size} is not a multiple of {name} "
+                f"{getattr(config, name)}"
+            )
+    if config.feat_extract_norm not in ("group", "layer"):
+        raise UserError(f"feat_extract_norm {config.feat_extract_norm!r}: use 'group' or 'layer'")
+    for name in ("hidden_act", "feat_extract_activation"):
+        if getattr(config, name) not in ACTIVATIONS:
+            raise UserError(
+                f"{name} {getattr(config, name)!r} is unknown; use one of {', '.join(ACTIVATIONS)}"
+            )
+    for name in ("add_adapter", "adapter_attn_dim", "conv_pos_batch_norm"):
+        if getattr(config, name, None):
+            raise UserError(f"{name} = {getattr(config, name)} is not supported")

@@ -1,0 +1,148 @@
+"""A published checkpoint, by its hub name or from a folder, as a Keras model."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ser_kd.encoder.architecture import REGULARIZATION, EncoderConfig, read_architecture
+from ser_kd.encoder.checkpoint_files import (
+    CONFIG_FILE,
+    PREPROCESSOR_FILE,
+    find_checkpoint,
+    read_tensors,
+)
+from ser_kd.encoder.model import SpeechEncoder
+from ser_kd.encoder.weights import load_weights
+from ser_kd.errors import UserError
+from ser_kd.progress import say
+
+SAMPLE_RATE_HZ = 16_000
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint whose architecture is known and can be built; its weights are not read yet.
+
+    Attributes:
+        name: As it was asked for.
+        folder: Where its files are.
+        config: The architecture, with what ``regularization`` changed.
+        normalize_input: What its preprocessor does.
+        notices: What a user should know about the files.
+    """
+
+    name: str
+    folder: Path
+    config: EncoderConfig
+    normalize_input: bool
+    notices: tuple[str, ...]
+
+    def encoder(
+        self, gradient_checkpointing: bool = False, notify: Callable[[str], None] = say
+    ) -> SpeechEncoder:
+        """A new encoder with the checkpoint's weights.
+
+        Raises:
+            UserError: Damaged files, or tensors that do not fit the architecture.
+        """
+        tensors = read_tensors(self.folder)
+        encoder = SpeechEncoder(
+            self.config, self.normalize_input, gradient_checkpointing, name="encoder"
+        )
+        try:
+            notices = load_weights(encoder, tensors)
+        except UserError as error:
+            raise UserError(f"{self.name}: {error}") from None
+        for line in (*self.notices, *notices):
+            notify(f"  {self.name}: {line}")
+        return encoder
+
+
+def open_checkpoint(
+    name_or_folder: str | Path, regularization: Mapping[str, Any] | None = None
+) -> Checkpoint:
+    """Finds a checkpoint, downloading it if need be, and reads what it is.
+
+    Args:
+        name_or_folder: See ``load_encoder``.
+        regularization: See ``load_encoder``.
+
+    Raises:
+        UserError: As ``load_encoder``, but for the weights.
+    """
+    folder = find_checkpoint(name_or_folder)
+    for key in regularization or {}:
+        if key not in REGULARIZATION:
+            raise UserError(
+                f"{key!r} cannot be set for the checkpoint {str(name_or_folder)!r}: its "
+                f"config.json decides; yours to set are {', '.join(REGULARIZATION)}"
+            )
+    fields = {**read_json(folder / CONFIG_FILE), **(regularization or {})}
+    try:
+        config = read_architecture(fields)
+    except UserError as error:
+        raise UserError(f"{name_or_folder}: {error}") from None
+    normalizes, notices = _read_preprocessor(folder / PREPROCESSOR_FILE)
+    return Checkpoint(str(name_or_folder), folder, config, normalizes, notices)
+
+
+def load_encoder(
+    name_or_folder: str | Path,
+    regularization: Mapping[str, Any] | None = None,
+    gradient_checkpointing: bool = False,
+    notify: Callable[[str], None] = say,
+) -> SpeechEncoder:
+    """The encoder of a Wav2Vec2, HuBERT or WavLM checkpoint, with its weights.
+
+    Args:
+        name_or_folder: A folder with ``config.json`` and weights, or a name on the hub such as
+            ``facebook/wav2vec2-base`` or ``facebook/wav2vec2-base@refs/pr/2`` (a revision), which
+            is downloaded once.
+        regularization: Fields of the config to set anew: dropout, LayerDrop, SpecAugment
+            (``ser_kd.encoder.architecture.REGULARIZATION``).
+        gradient_checkpointing: See ``SpeechEncoder``.
+        notify: Is told what was left out of the checkpoint or stays random.
+
+    Returns:
+        A built model: ``encoder(waveforms, mask=None, training=False)`` takes float32 waveforms
+        [batch, samples] at 16 kHz as ``encoder.preprocess`` returns them and gives the last hidden
+        state [batch, frames, dim].
+
+    Raises:
+        UserError: Not found, no connection, damaged or foreign files, an unsupported architecture,
+            tensors that do not fit. Nothing that a file asks for is executed.
+    """
+    # The architecture comes first: a wrong one should not wait for a gigabyte to be read.
+    checkpoint = open_checkpoint(name_or_folder, regularization)
+    return checkpoint.encoder(gradient_checkpointing, notify)
+
+
+def _read_preprocessor(path: Path) -> tuple[bool, tuple[str, ...]]:
+    """Whether the input is to be normalised, and a notice where the folder does not say."""
+    if not path.exists():
+        return True, (f"no {path.name}: input is normalised, as is transformers' default",)
+    fields = read_json(path)
+    rate_hz = fields.get("sampling_rate", SAMPLE_RATE_HZ)
+    if rate_hz != SAMPLE_RATE_HZ:
+        raise UserError(f"{path} asks for {rate_hz} Hz; only {SAMPLE_RATE_HZ} Hz is supported")
+    normalizes = fields.get("do_normalize", True)
+    if not isinstance(normalizes, bool):
+        raise UserError(f"{path}: do_normalize = {normalizes!r}; it must be true or false")
+    return normalizes, ()
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The fields of a JSON object.
+
+    Raises:
+        UserError: It is none.
+    """
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is not valid JSON: {error}; download it again") from None
+    if not isinstance(fields, dict):
+        raise UserError(f"{path} holds no JSON object; download it again")
+    return fields

@@ -1,0 +1,192 @@
+"""The tensors of a published checkpoint -> the encoder's weights."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+from ser_kd.encoder.model import SpeechEncoder
+from ser_kd.errors import UserError
+
+HEADS = (
+    "classifier.",
+    "feature_extractor.bias",  # of the speaker verification head, whose last layer has this name
+    "feature_extractor.weight",
+    "label_embs_concat",
+    "layer_weights",
+    "lm_head.",
+    "objective.",
+    "project_hid.",
+    "project_q.",
+    "projector.",
+    "quantizer.",
+    "tdnn.",
+)
+"""Names, or their beginnings, of what the task and pretraining models put on top of the encoder."""
+
+_MASKED_EMBEDDING = "masked_spec_embed"
+_POSITIONAL = "encoder.pos_conv_embed.conv."
+# The spellings of weight norm: torch.nn.utils.weight_norm's, and torch.nn.utils.parametrizations'.
+_SPELLINGS = {
+    "parametrizations.weight.original0": "weight_g",
+    "parametrizations.weight.original1": "weight_v",
+}
+
+Slot = tuple[tuple[int, ...], Callable[[np.ndarray], None]]
+"""The shape that a tensor must have, and what puts it into its place."""
+
+
+def load_weights(encoder: SpeechEncoder, tensors: Mapping[str, np.ndarray]) -> list[str]:
+    """Sets every weight of ``encoder``.
+
+    Args:
+        encoder: Of the checkpoint's architecture.
+        tensors: By the names that transformers gives them, of a bare model or of one with a head.
+
+    Returns:
+        Notices: heads that were dropped, a masked embedding that stays random.
+
+    Raises:
+        UserError: Tensors are missing, unexpected, misshapen or not finite. All are listed, and no
+            weight has been changed.
+    """
+    if not encoder.built:
+        encoder.build()
+    slots, (found, dropped) = _slots(encoder), _encoder_tensors(tensors, encoder.config.model_type)
+    notices = []
+    if dropped:
+        heads = sorted({name.split(".")[0] for name in dropped})
+        notices.append(f"left out, not part of the encoder: {', '.join(heads)}")
+    if _MASKED_EMBEDDING not in found:
+        del slots[_MASKED_EMBEDDING]
+        notices.append(
+            f"{_MASKED_EMBEDDING} is not in the checkpoint: it starts at random (it is only used "
+            "in training, if mask_time_prob is above 0)"
+        )
+    faults = {
+        "missing": [name for name in slots if name not in found],
+        "unexpected": [name for name in found if name not in slots],
+        "misshapen": [],
+        "not finite floats": [],
+    }
+    for name in sorted(slots.keys() & found.keys()):
+        tensor, (shape, _) = found[name], slots[name]
+        if tensor.shape != shape:
+            faults["misshapen"].append(f"{name} {list(tensor.shape)} instead of {list(shape)}")
+        elif not np.issubdtype(tensor.dtype, np.floating):
+            faults["not finite floats"].append(f"{name} ({tensor.dtype})")
+        elif not np.isfinite(tensor).all():
+            faults["not finite floats"].append(name)
+    listed = [f"{kind}: {', '.join(sorted(names))}" for kind, names in faults.items() if names]
+    if listed:
+        raise UserError(
+            f"the tensors do not fit config.json ({encoder.config.model_type}): {'; '.join(listed)}"
+        )
+    for name, (_, assign) in slots.items():
+        assign(found[name].astype(np.float32))
+    return notices
+
+
+def _encoder_tensors(
+    tensors: Mapping[str, np.ndarray], model_type: str
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """The encoder's own tensors without prefix and in one spelling; the names of the heads'."""
+    prefix = f"{model_type}."
+    if not any(name.startswith(prefix) for name in tensors):
+        prefix = ""
+    found, dropped = {}, []
+    for name, tensor in tensors.items():
+        own = name.removeprefix(prefix)
+        if (not prefix or own == name) and own.startswith(HEADS) and not _is_conv(own):
+            dropped.append(name)
+            continue
+        if prefix and own == name:
+            own = f"{name} (beside {prefix}*)"
+        for spelling, usual in _SPELLINGS.items():
+            if own == _POSITIONAL + spelling:
+                own = _POSITIONAL + usual
+        if own in found:
+            own = f"{name} (a second spelling)"
+        found[own] = tensor
+    return found, dropped
+
+
+def _is_conv(name: str) -> bool:
+    return name.startswith("feature_extractor.conv_layers.")
+
+
+def _slots(encoder: SpeechEncoder) -> dict[str, Slot]:
+    """Every tensor that the encoder needs."""
+    slots: dict[str, Slot] = {}
+
+    def put(
+        name: str,
+        variable: Any,
+        shape: tuple[int, ...] | None = None,
+        turn: Callable[[np.ndarray], np.ndarray] = np.asarray,
+    ) -> None:
+        slots[name] = (shape or tuple(variable.shape), lambda x: variable.assign(turn(x)))
+
+    def norm(name: str, layer: Any) -> None:
+        put(f"{name}.weight", layer.gamma)
+        put(f"{name}.bias", layer.beta)
+
+    def dense(name: str, layer: keras.layers.Dense) -> None:
+        put(f"{name}.weight", layer.kernel, tuple(layer.kernel.shape)[::-1], np.transpose)
+        put(f"{name}.bias", layer.bias)
+
+    put(_MASKED_EMBEDDING, encoder.masked_embedding)
+    for number, conv in enumerate(encoder.feature_encoder.conv_layers):
+        name = f"feature_extractor.conv_layers.{number}"
+        kernel = conv.conv.kernel  # [width, in, out], there [out, in, width]
+        put(f"{name}.conv.weight", kernel, tuple(kernel.shape)[::-1], np.transpose)
+        if conv.conv.use_bias:
+            put(f"{name}.conv.bias", conv.conv.bias)
+        if conv.norm is not None:
+            norm(f"{name}.layer_norm", conv.norm)
+    if encoder.feature_projection.norm is not None:
+        norm("feature_projection.layer_norm", encoder.feature_projection.norm)
+    dense("feature_projection.projection", encoder.feature_projection.dense)
+    slots |= _positional_slots(encoder.positional)
+    norm("encoder.layer_norm", encoder.norm)
+    if encoder.relative is not None:
+        put("encoder.layers.0.attention.rel_attn_embed.weight", encoder.relative.embedding)
+    for number, layer in enumerate(encoder.encoder_layers):
+        name, attention = f"encoder.layers.{number}", layer.attention
+        dense(f"{name}.attention.q_proj", attention.query)
+        dense(f"{name}.attention.k_proj", attention.key)
+        dense(f"{name}.attention.v_proj", attention.value)
+        dense(f"{name}.attention.out_proj", attention.output_dense)
+        if attention.gate is not None:
+            scale = attention.gate.scale
+            shape = (1, scale.shape[0], 1, 1)
+            put(f"{name}.attention.gru_rel_pos_const", scale, shape, np.ravel)
+            dense(f"{name}.attention.gru_rel_pos_linear", attention.gate.dense)
+        norm(f"{name}.layer_norm", layer.norm)
+        dense(f"{name}.feed_forward.intermediate_dense", layer.feed_forward.intermediate)
+        dense(f"{name}.feed_forward.output_dense", layer.feed_forward.output_dense)
+        norm(f"{name}.final_layer_norm", layer.final_norm)
+    return slots
+
+
+def _positional_slots(positional: Any) -> dict[str, Slot]:
+    """Weight norm has a direction and, per tap, a length: folded into the kernel."""
+    width, inputs, outputs = positional.kernel.shape
+    parts: dict[str, np.ndarray] = {}
+
+    def fold(name: str) -> Callable[[np.ndarray], None]:
+        def keep(tensor: np.ndarray) -> None:
+            parts[name] = tensor
+            if len(parts) == 2:
+                direction, length = parts["weight_v"], parts["weight_g"]
+                size = np.sqrt(np.square(direction).sum(axis=(0, 1), keepdims=True))
+                positional.kernel.assign((direction * (length / size)).transpose(2, 1, 0))
+
+        return keep
+
+    return {
+        f"{_POSITIONAL}weight_g": ((1, 1, width), fold("weight_g")),
+        f"{_POSITIONAL}weight_v": ((outputs, inputs, width), fold("weight_v")),
+        f"{_POSITIONAL}bias": ((outputs,), positional.bias.assign),
+    }

@@ -1,0 +1,129 @@
+"""Predicting many clips with one fold's networks: in shards, so that a killed run can go on."""
+
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ser_kd import files
+from ser_kd.data import ClipArrays, ClipView
+from ser_kd.progress import duration, say
+
+Predictor = Callable[[ClipArrays], tuple[np.ndarray, np.ndarray]]
+"""Clips -> probabilities ``[clips, classes]`` and embedding ``[clips, size]``."""
+
+SHARD_VIEWS = 512
+"""Views of clips per shard: what a killed run predicts again at most."""
+_SECONDS_BETWEEN_LINES = 5.0
+
+
+def predict_in_shards(
+    views: Sequence[ClipView],
+    seconds: Sequence[float],
+    arrays: Callable[[Sequence[ClipView]], ClipArrays],
+    load: Callable[[], Predictor],
+    networks: Sequence[Path],
+    path: Path,
+    what: str,
+) -> None:
+    """Predicts views of clips and writes them to ``path``, or goes on where that was interrupted.
+
+    Clips of like length stand together, so that they make up batches of one length. Each shard is
+    written into a folder beside ``path`` as soon as it is done; at the end they are joined there.
+    A shard that was made for other clips, or by networks that were trained again since, does not
+    count.
+
+    Args:
+        views: What to predict.
+        seconds: How long each of them is, about.
+        arrays: Gives the samples or log-mel frames of some views.
+        load: Loads the networks; not called if no shard is missing.
+        networks: Their files.
+        path: Receives ``ids``, ``view``, ``probs`` and ``embedding``, one row per view.
+        what: For the reader's eyes.
+    """
+    plan = sorted(range(len(views)), key=lambda row: (seconds[row], views[row]))
+    shards = [plan[first : first + SHARD_VIEWS] for first in range(0, len(plan), SHARD_VIEWS)]
+    paths = [_shards_dir(path) / f"shard_{number:04d}.npz" for number in range(len(shards))]
+    missing = [
+        number
+        for number, rows in enumerate(shards)
+        if not _is_there(paths[number], [views[row] for row in rows], networks)
+    ]
+    if len(missing) < len(shards):
+        say(f"  {what}: {len(shards) - len(missing)} of {len(shards)} parts are predicted already")
+    predict = load() if missing else None
+    progress = _Progress(what, sum(len(shards[number]) for number in missing))
+    for number in missing:
+        chosen = [views[row] for row in shards[number]]
+        assert predict is not None
+        probs, embedding = predict(arrays(chosen))
+        ids, view = zip(*chosen, strict=True)
+        files.write_npz(
+            paths[number],
+            ids=np.array(ids),
+            view=np.array(view, np.int32),
+            probs=probs,
+            embedding=embedding,
+        )
+        progress.add(len(chosen), sum(seconds[row] for row in shards[number]))
+    progress.end()
+    files.write_npz(path, **_joined(paths))
+    forget_shards(path)
+
+
+def forget_shards(path: Path) -> None:
+    """Removes the shards of predictions that are whole."""
+    shutil.rmtree(_shards_dir(path), ignore_errors=True)
+
+
+def _shards_dir(path: Path) -> Path:
+    return path.with_suffix("")
+
+
+def _is_there(path: Path, views: Sequence[ClipView], networks: Sequence[Path]) -> bool:
+    if not files.is_current(path, networks):
+        return False
+    with np.load(path) as stored:
+        return list(zip(stored["ids"].tolist(), stored["view"].tolist(), strict=True)) == [*views]
+
+
+def _joined(paths: Sequence[Path]) -> dict[str, np.ndarray]:
+    parts: dict[str, list[np.ndarray]] = {}
+    for path in paths:
+        with np.load(path) as stored:
+            for name in stored.files:
+                parts.setdefault(name, []).append(stored[name])
+    return {name: np.concatenate(arrays) for name, arrays in parts.items()}
+
+
+class _Progress:
+    """Says how fast it goes: at most one line in 5 s, and one at the end."""
+
+    def __init__(self, what: str, total: int) -> None:
+        self.what, self.total = what, total
+        self.done, self.speech_seconds = 0, 0.0
+        self.start = self.said = time.monotonic()
+
+    def add(self, clips: int, speech_seconds: float) -> None:
+        self.done += clips
+        self.speech_seconds += speech_seconds
+        now = time.monotonic()
+        if now - self.said >= _SECONDS_BETWEEN_LINES and self.done < self.total:
+            self.said = now
+            rest = (now - self.start) / self.done * (self.total - self.done)
+            say(
+                f"  {self.what}: predicted {self.done:,} of {self.total:,} clips, {self._rates()}, "
+                f"{duration(rest)} left"
+            )
+
+    def end(self) -> None:
+        if self.done:
+            took = duration(time.monotonic() - self.start)
+            say(f"  {self.what}: predicted {self.done:,} clips in {took}, {self._rates()}")
+
+    def _rates(self) -> str:
+        took = max(time.monotonic() - self.start, 1e-6)
+        return f"{self.done / took:,.0f} clips/s, {self.speech_seconds / took:,.0f} s of speech/s"
