@@ -105,20 +105,23 @@ def _nearest(word: str, known: Any) -> str:
 
 def _check(config: EncoderConfig) -> None:
     """Raises UserError where ``config`` asks for what cannot be built."""
+    # Types too: older transformers take whatever they are given.
+    for name in ("conv_dim", "conv_kernel", "conv_stride"):
+        sizes = getattr(config, name)
+        if not isinstance(sizes, (list, tuple)) or not all(_at_least_1(size) for size in sizes):
+            raise UserError(f"{name} = {sizes!r} needs integers of at least 1, one per layer")
     lengths = len(config.conv_dim), len(config.conv_kernel), len(config.conv_stride)
     if len(set(lengths)) != 1 or not lengths[0]:
         raise UserError(
             f"conv_dim, conv_kernel and conv_stride have {lengths} entries; give one per layer"
         )
-    for name in ("conv_dim", "conv_kernel", "conv_stride"):
-        if min(getattr(config, name)) < 1:
-            raise UserError(f"{name} {list(getattr(config, name))}: each must be at least 1")
     for name in sorted(_COUNTS):
-        if getattr(config, name) < 1:
-            raise UserError(f"{name} {getattr(config, name)} is out of range: at least 1")
+        if not _at_least_1(getattr(config, name)):
+            raise UserError(f"{name} = {getattr(config, name)!r} needs an integer of at least 1")
     for name in sorted(_SHARES):
-        if not 0 <= getattr(config, name) <= 1:
-            raise UserError(f"{name} {getattr(config, name)} is out of range: from 0 to 1")
+        share = getattr(config, name)
+        if not isinstance(share, (int, float)) or not 0 <= share <= 1:
+            raise UserError(f"{name} = {share!r} is out of range: from 0 to 1")
     for name in ("num_attention_heads", "num_conv_pos_embedding_groups"):
         if config.hidden_size % getattr(config, name):
             raise UserError(
@@ -135,3 +138,7 @@ def _check(config: EncoderConfig) -> None:
     for name in ("add_adapter", "adapter_attn_dim", "conv_pos_batch_norm"):
         if getattr(config, name, None):
             raise UserError(f"{name} = {getattr(config, name)} is not supported")
+
+
+def _at_least_1(value: Any) -> bool:
+    return isinstance(value, int) and value >= 1
