@@ -108,9 +108,9 @@ class ViewsConfig:
     consistent teaching set its strengths to 0.
 
     ``count`` is the number of views per training clip beside the clip as it is (0 = no views).
-    ``gain_db`` is the largest gain either way. ``speed`` is the largest change of speed, to which
-    the pitch keeps: 0.1 = from 0.9 to 1.1 times as fast. ``noise_snr_db`` is relative to the level
-    of the speech.
+    ``gain_db`` is the largest gain either way. ``speed`` is the largest change of speed and with
+    it of pitch, as of a tape: 0.1 = from 0.9 to 1.1 times as fast and as high. ``noise_snr_db`` is
+    relative to the level of the speech.
     """
 
     count: int = 0

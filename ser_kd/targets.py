@@ -24,7 +24,9 @@ class Targets:
     Attributes:
         ids: Clip ids ``[rows]``; a clip has one row for each of its views.
         logits: float32 ``[rows, classes]``, in the order of the corpus's labels.
-        embedding: float32 ``[rows, size]``; size 0 where the teacher gives none.
+        embedding: float32 ``[rows, size]``, pooled over the clip; size 0 where the teacher gives
+            none. NaN where ``fold`` is ``ALL_FOLDS``: embeddings of different folds' networks have
+            nothing in common, so their mean would mean nothing.
         fold: int ``[rows]``: which fold's network predicted the clip, never having heard its
             speaker; ``ALL_FOLDS`` for the mean, ``IN_FOLD`` where the clip was trained on.
         view: int ``[rows]``: the view of the clip (``ser_kd.views``); 0 is the clip as it is.

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import soundfile
 
 from ser_kd import audio, data
 from ser_kd.config import AudioConfig
@@ -18,6 +19,7 @@ from ser_kd.errors import UserError
 from ser_kd.progress import say
 
 _SHORTEST_SECONDS = 1.0
+_PADDING_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -39,9 +41,10 @@ class Unlabelled:
 def unlabelled_files(folders: Sequence[str], corpus: Corpus) -> tuple[Clip, ...]:
     """The audio files below some folders, without those that the labelled corpus holds as well.
 
-    A file that is a clip of the corpus, under the same path or with the same bytes, would bring
-    speakers of the validation and test parts into training; it is left out, which is said. So is
-    a file that the corpus has and does not use, such as one whose label is mapped to nothing.
+    A file that is a clip of the corpus would bring speakers of the validation and test parts into
+    training; it is left out, which is said: by path, whatever lies in the corpus's folder, by
+    content, and by name and length, which finds copies in another format. So is a file that the
+    corpus has and does not use, such as one whose label is mapped to nothing.
 
     Args:
         folders: Searched recursively.
@@ -84,32 +87,51 @@ def unlabelled_files(folders: Sequence[str], corpus: Corpus) -> tuple[Clip, ...]
 
 
 class _Known:
-    """The files of a corpus, by path and by content."""
+    """The files of a corpus: by place, by content, by name and length."""
 
     def __init__(self, corpus: Corpus) -> None:
         paths = [clip.path for clip in corpus.clips]
         paths += [corpus.folder / name for name in corpus.dropped]
         self.paths = {path.resolve() for path in paths}
+        self.folder = corpus.folder.resolve() if self.paths else None
         self.of_size: dict[int, list[Path]] = {}
+        self.of_stem: dict[str, list[Path]] = {}
         for path in sorted(self.paths):
+            self.of_stem.setdefault(path.stem.lower(), []).append(path)
             if path.is_file():
                 self.of_size.setdefault(path.stat().st_size, []).append(path)
         self.digests: dict[Path, bytes] = {}
 
     def holds(self, path: Path) -> bool:
-        if path.resolve() in self.paths:
+        place = path.resolve()
+        if place in self.paths or (self.folder and place.is_relative_to(self.folder)):
             return True
         if not path.is_file():  # a link to nowhere: decoding says so
             return False
         # Only files of one size can be the same: most are never read.
         candidates = self.of_size.get(path.stat().st_size, [])
-        return any(self._digest(path) == self._digest(other) for other in candidates)
+        if any(self._digest(path) == self._digest(other) for other in candidates):
+            return True
+        # CREMA-D, for one, has all of its clips twice, as WAV and as MP3, which pads a little.
+        seconds = _seconds(path)
+        return any(
+            abs(seconds - _seconds(other)) < _PADDING_SECONDS
+            for other in self.of_stem.get(path.stem.lower(), [])
+        )
 
     def _digest(self, path: Path) -> bytes:
         if path not in self.digests:
             with path.open("rb") as file:
                 self.digests[path] = hashlib.file_digest(file, "sha256").digest()
         return self.digests[path]
+
+
+def _seconds(path: Path) -> float:
+    """Length of an audio file; 0 where it cannot be read, which decoding will say."""
+    try:
+        return float(soundfile.info(str(path)).duration)
+    except (OSError, soundfile.LibsndfileError):
+        return 0.0
 
 
 def cut_into_segments(

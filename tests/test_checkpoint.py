@@ -124,6 +124,25 @@ def test_the_heads_of_all_task_models_are_dropped(folder, prefix):
     np.testing.assert_allclose(numpy(output), expected["last"], atol=1e-5)
 
 
+@pytest.mark.parametrize("fault", ["direction", "large"])
+def test_what_is_only_finite_in_the_file(folder, fault):
+    name = "encoder.pos_conv_embed.conv.parametrizations.weight.original1"
+
+    def change(tensors):
+        if fault == "direction":
+            tensors[name] = tensors[name] * (np.arange(8) != 3)  # one tap has no direction
+        else:
+            bias = "encoder.layer_norm.bias"
+            tensors[bias] = np.full_like(tensors[bias], 1e300, np.float64)
+
+    change_weights(folder, change)
+    found = "a direction of length 0" if fault == "direction" else "encoder.layer_norm.bias"
+    assert f"not finite floats: encoder.{'pos' if fault == 'direction' else 'layer'}" in refusal(
+        folder
+    )
+    assert found in refusal(folder)
+
+
 def test_weights_in_half_precision(folder):
     exact = ser_kd.load_encoder(folder)
 

@@ -69,12 +69,15 @@ def numpy(x) -> np.ndarray:
         ({"hiden_size": 8}, "unknown wav2vec2 architecture key 'hiden_size'.*'hidden_size'"),
         ({"model_type": "wav2vec"}, "model_type 'wav2vec' is not supported.*mean 'wav2vec2'"),
         ({"hidden_size": "big"}, "hidden_size.*int"),
-        ({"num_hidden_layers": 0}, "num_hidden_layers = 0 needs an integer of at least 1"),
+        ({"num_hidden_layers": 0}, "num_hidden_layers = 0 needs an integer from 1 to 256"),
         ({"layerdrop": 1.5}, "layerdrop = 1.5 is out of range: from 0 to 1"),
         (
             {"model_type": "hubert", "conv_pos_batch_norm": True},
             "conv_pos_batch_norm = True is not",
         ),
+        ({"hidden_size": 1_000_000}, "hidden_size = 1000000 needs an integer from 1 to 16,384"),
+        ({"model_type": "wavlm", "num_buckets": 3}, "num_buckets = 3 and max_bucket_distance"),
+        ({"model_type": "wavlm", "max_bucket_distance": 80}, "num_buckets = 320 and max_bucket"),
         ({"conv_dim": [8, 8]}, "conv_dim"),
         ({"hidden_size": 15}, "hidden_size 15"),
         ({"feat_extract_norm": "batch"}, "'group' or 'layer'"),
@@ -125,7 +128,10 @@ LEFT_OUT = {
 
 
 def test_all_variants_are_among_the_fixtures():
-    assert len(FIXTURES) == 8
+    assert {folder.name for folder in FIXTURES} == {
+        *("wav2vec2_group", "wav2vec2_group_stable", "wav2vec2_layer", "wav2vec2_layer_stable"),
+        *("hubert_group", "hubert_layer_stable", "wavlm_group", "wavlm_layer_stable"),
+    }
 
 
 @pytest.mark.parametrize("norm", ["group", "layer"])
@@ -313,12 +319,49 @@ def test_half_precision_is_close_to_float32(policy, model_type):
 
 
 @pytest.mark.parametrize(
-    ("shape", "message"),
-    [((1000,), r"shape \(1000,\); give"), ((2, 9), "9 samples are too short.*hears 65;")],
+    ("waveforms", "mask", "message"),
+    [
+        (noise(1000), None, r"shape \(1000,\); give"),
+        (noise(2, 9), None, "9 samples are too short.*hears 65;"),
+        (np.zeros((2, 900), np.int16), None, "waveforms are int16; give floats"),
+        (noise(2, 900), np.ones((2, 800), int), r"mask has shape \(2, 800\).*\(2, 900\)"),
+        (noise(2, 900), np.ones((1, 900), int), r"mask has shape \(1, 900\)"),
+        (noise(2, 900), np.ones(900, int), r"mask has shape \(900,\)"),
+    ],
 )
-def test_wrong_waveforms(shape, message):
+def test_wrong_waveforms_and_masks(waveforms, mask, message):
     with pytest.raises(UserError, match=message):
-        encoder()(noise(*shape))
+        encoder()(waveforms, mask=mask)
+
+
+def test_mask_and_training_may_come_by_position_or_be_none():
+    model, x = encoder(**QUIET), noise(2, 900)
+    mask = (np.arange(900) < np.array([[900], [500]])).astype("int32")
+    plain, masked = numpy(model(x)), numpy(model(x, mask=mask))
+    for output in (model(x, None), model(x, None, False), model(x, mask=None, training=True)):
+        np.testing.assert_array_equal(numpy(output), plain)
+    for given in (
+        mask,
+        mask.astype(bool),
+        mask.astype("float32"),
+        tf.constant(mask),
+        mask.tolist(),
+    ):
+        np.testing.assert_array_equal(numpy(model(x, given)), masked)
+        np.testing.assert_array_equal(numpy(model(x, given, False)), masked)
+
+
+def test_half_precision_normalises_in_float32():
+    """The sums over five seconds are beyond float16."""
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        model = encoder()
+    finally:
+        keras.config.set_dtype_policy("float32")
+    waveforms = model.preprocess(3 * noise(1, 80_000))
+    assert waveforms.dtype == "float32"
+    assert numpy(waveforms).std() == pytest.approx(1, abs=1e-3)
+    assert model(waveforms).dtype == "float16"
 
 
 def test_layerdrop_is_drawn_at_every_step_of_one_graph():

@@ -6,6 +6,7 @@ import os
 import pickle
 import shutil
 import struct
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -395,3 +396,33 @@ def test_damaged_bytes_end_in_arrays_or_in_a_user_error(tmp_path, rng, name):
             for tensor in tensors.values():
                 assert len(tensor.tobytes()) == tensor.nbytes
     assert 100 < errors < 1000
+
+
+DEEP = b")" + 200_000 * pickle.TUPLE1
+BOMB = b")" + 60 * b"q\x00h\x00\x86"  # each holds the one before it twice
+STORAGE = b"(X\x07\x00\x00\x00storage%sX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x01tQ."
+
+
+@pytest.mark.parametrize("nested", [DEEP, BOMB], ids=["deep", "doubled"])
+@pytest.mark.parametrize(
+    "program",
+    [b"\x80\x02}(%sK\x01u.", b"\x80\x02}%sK\x01s.", b"\x80\x02(%sK\x01d.", b"\x80\x02" + STORAGE],
+    ids=["items", "item", "dict", "storage"],
+)
+def test_tuples_of_tuples_are_never_hashed(tmp_path, program, nested):
+    """Hashing them would end the process, or take for ever."""
+    path = tmp_path / "pytorch_model.bin"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", program % nested)
+    with pytest.raises(UserError, match=r"pytorch_model\.bin"):
+        read_torch_file(path)
+
+
+def test_two_entries_of_one_name(tmp_path):
+    path = tmp_path / "pytorch_model.bin"
+    with zipfile.ZipFile(path, "w") as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        archive.writestr("archive/data.pkl", pickle.dumps({}))
+        archive.writestr("archive/data.pkl", pickle.dumps({}))
+    with pytest.raises(UserError, match="two entries have one name"):
+        read_torch_file(path)

@@ -142,6 +142,20 @@ def test_clips_of_the_corpus_are_no_unlabelled_speech(corpus, tmp_path, capsys):
     assert str(folder / "copy.wav") in line
 
 
+def test_copies_in_another_format_are_of_the_corpus_too(corpus, tmp_path, capsys):
+    """As CREMA-D has them: MP3 beside WAV. The same name alone says nothing."""
+    clip = corpus / "low" / "s3" / "0.wav"
+    samples, _ = soundfile.read(clip)
+    folder = tmp_path / "speech"
+    copy = write(folder / "other" / "0.flac", np.pad(0.9 * samples, (0, 1_600)))
+    write(folder / "0.wav", np.tile(samples, 5))
+    ids = data_of(tmp_path / "runs" / "a", corpus, folder).ids("unlabelled")
+    assert "unlabelled/0.wav@0" in ids
+    assert not [i for i in ids if "flac" in i]
+    out = capsys.readouterr().out
+    assert f"1 files are left out, because they are of the labelled corpus, such as {copy}" in out
+
+
 def test_the_corpus_itself_is_no_unlabelled_speech(corpus, tmp_path):
     for folder in (corpus, corpus.parent):
         with pytest.raises(UserError, match=r"every file in .* is of the labelled corpus"):

@@ -34,11 +34,19 @@ _SHARES = {
     *("activation_dropout", "attention_dropout", "feat_proj_dropout", "hidden_dropout"),
     *("layerdrop", "mask_feature_prob", "mask_time_prob"),
 }
+# Far above every published model: what is beyond is a damaged file, not worth filling the memory.
 _COUNTS = {
-    *("hidden_size", "num_attention_heads", "num_hidden_layers", "intermediate_size"),
-    *("num_conv_pos_embeddings", "num_conv_pos_embedding_groups"),
-    *("mask_time_length", "mask_feature_length"),
+    "hidden_size": 16_384,
+    "intermediate_size": 65_536,
+    "mask_feature_length": 16_384,
+    "mask_time_length": 100_000,
+    "num_attention_heads": 1_024,
+    "num_conv_pos_embedding_groups": 16_384,
+    "num_conv_pos_embeddings": 16_384,
+    "num_hidden_layers": 256,
 }
+_MOST_CHANNELS = 16_384
+_MOST_BUCKETS = 65_536
 
 
 def architecture(model_type: str = "wav2vec2", **overrides: Any) -> EncoderConfig:
@@ -108,16 +116,22 @@ def _check(config: EncoderConfig) -> None:
     # Types too: older transformers take whatever they are given.
     for name in ("conv_dim", "conv_kernel", "conv_stride"):
         sizes = getattr(config, name)
-        if not isinstance(sizes, (list, tuple)) or not all(_at_least_1(size) for size in sizes):
-            raise UserError(f"{name} = {sizes!r} needs integers of at least 1, one per layer")
+        if not isinstance(sizes, (list, tuple)) or not all(
+            _is_count(size, _MOST_CHANNELS) for size in sizes
+        ):
+            raise UserError(
+                f"{name} = {sizes!r} needs integers from 1 to {_MOST_CHANNELS:,}, one per layer"
+            )
     lengths = len(config.conv_dim), len(config.conv_kernel), len(config.conv_stride)
     if len(set(lengths)) != 1 or not lengths[0]:
         raise UserError(
             f"conv_dim, conv_kernel and conv_stride have {lengths} entries; give one per layer"
         )
-    for name in sorted(_COUNTS):
-        if not _at_least_1(getattr(config, name)):
-            raise UserError(f"{name} = {getattr(config, name)!r} needs an integer of at least 1")
+    for name, most in _COUNTS.items():
+        if not _is_count(getattr(config, name), most):
+            raise UserError(
+                f"{name} = {getattr(config, name)!r} needs an integer from 1 to {most:,}"
+            )
     for name in sorted(_SHARES):
         share = getattr(config, name)
         if not isinstance(share, (int, float)) or not 0 <= share <= 1:
@@ -135,10 +149,18 @@ def _check(config: EncoderConfig) -> None:
             raise UserError(
                 f"{name} {getattr(config, name)!r} is unknown; use one of {', '.join(ACTIVATIONS)}"
             )
+    if config.model_type == "wavlm":
+        buckets, distance = config.num_buckets, config.max_bucket_distance
+        fitting = _is_count(buckets, _MOST_BUCKETS) and _is_count(distance, 1_000_000)
+        if not fitting or not 4 <= buckets < 4 * distance:
+            raise UserError(
+                f"num_buckets = {buckets!r} and max_bucket_distance = {distance!r} do not fit: at "
+                f"least 4 buckets, at most {_MOST_BUCKETS:,}, and fewer than 4 times the distance"
+            )
     for name in ("add_adapter", "adapter_attn_dim", "conv_pos_batch_norm"):
         if getattr(config, name, None):
             raise UserError(f"{name} = {getattr(config, name)} is not supported")
 
 
-def _at_least_1(value: Any) -> bool:
-    return isinstance(value, int) and value >= 1
+def _is_count(value: Any, most: int) -> bool:
+    return isinstance(value, int) and 1 <= value <= most

@@ -1,5 +1,6 @@
 """A published checkpoint, by its hub name or from a folder, as a Keras model."""
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -38,6 +39,13 @@ class Checkpoint:
     config: EncoderConfig
     normalize_input: bool
     notices: tuple[str, ...]
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes when a file of the checkpoint does: of their names, sizes and times."""
+        paths = sorted(path for path in self.folder.iterdir() if path.is_file())
+        facts = [[p.name, p.stat().st_size, p.stat().st_mtime_ns] for p in paths]
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
     def encoder(
         self, gradient_checkpointing: bool = False, notify: Callable[[str], None] = say

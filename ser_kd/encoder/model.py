@@ -33,7 +33,7 @@ def normalize(waveforms: Any, mask: Any = None) -> Any:
         waveforms: float32 [batch, samples].
         mask: int [batch, samples], 1 = real; None = all.
     """
-    waveforms = ops.convert_to_tensor(waveforms)
+    waveforms = ops.cast(ops.convert_to_tensor(waveforms), "float32")
     if mask is None:
         mask = ops.ones_like(waveforms)
     mask = ops.cast(mask, waveforms.dtype)
@@ -73,7 +73,8 @@ class SpeechEncoder(keras.Model):
         gradient_checkpointing: bool = False,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        # Sums over a clip's samples are beyond float16: inputs come as they are.
+        super().__init__(**{"autocast": False, **kwargs})
         if isinstance(config, Mapping):
             config = read_architecture(config)
         self.config = config
@@ -109,6 +110,14 @@ class SpeechEncoder(keras.Model):
         if self.relative is not None:
             self.relative.build()
         self.built = True
+
+    def __call__(
+        self, waveforms: Any, mask: Any = None, training: bool | None = None, **kwargs: Any
+    ) -> Any:
+        # Keras takes nothing but tensors by position, and no None for a mask.
+        given = {"mask": mask, "training": training}
+        kwargs |= {name: value for name, value in given.items() if value is not None}
+        return super().__call__(waveforms, **kwargs)
 
     def compute_mask(self, inputs: Any, previous_mask: Any = None) -> None:
         """None: a mask of samples does not fit the frames that come out."""
@@ -157,12 +166,14 @@ class SpeechEncoder(keras.Model):
             ``num_hidden_layers + 1`` tensors [batch, frames, dim].
 
         Raises:
-            UserError: Waveforms of another rank, or too short for a frame.
+            UserError: Waveforms of another rank or type, too short for a frame, or a mask of
+                another shape.
         """
         if not self.built:
             self.build()
         waveforms = ops.convert_to_tensor(waveforms)
-        self._check_shape(waveforms.shape)
+        mask = None if mask is None else ops.convert_to_tensor(mask)
+        self._check(waveforms, mask)
         seed = self.seeds.next() if training else None
         x = self.feature_projection(self.feature_encoder(waveforms), seed=derive(seed, 1))
         frames = ops.shape(x)[1]  # x [b, t, d]
@@ -188,14 +199,24 @@ class SpeechEncoder(keras.Model):
         x = self.hidden_states(waveforms, mask=mask, training=bool(training))[-1]
         return self.norm(x) if self.config.do_stable_layer_norm else x
 
-    def _check_shape(self, shape: Any) -> None:
+    def _check(self, waveforms: Any, mask: Any) -> None:
+        shape = tuple(waveforms.shape)
         if len(shape) != 2:
-            raise UserError(f"waveforms have shape {tuple(shape)}; give [batch, samples]")
+            raise UserError(f"waveforms have shape {shape}; give [batch, samples]")
+        if "float" not in keras.backend.standardize_dtype(waveforms.dtype):
+            raise UserError(
+                f"waveforms are {keras.backend.standardize_dtype(waveforms.dtype)}; give floats in "
+                "-1..1, preprocessed"
+            )
         if shape[1] is not None and shape[1] < self.receptive_field_samples:
             raise UserError(
                 f"waveforms of {shape[1]} samples are too short: a frame hears "
                 f"{self.receptive_field_samples}; pad with zeros and give a mask"
             )
+        masked = shape if mask is None else tuple(mask.shape)
+        known = zip(masked, shape, strict=False)
+        if len(masked) != 2 or any(None not in pair and pair[0] != pair[1] for pair in known):
+            raise UserError(f"the mask has shape {masked}, the waveforms have {shape}")
 
     def _masks(self, share: float) -> bool:
         return bool(self.config.apply_spec_augment and share > 0)

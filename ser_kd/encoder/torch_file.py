@@ -9,12 +9,11 @@ import io
 import math
 import mmap
 import pickle
-import pickletools
 import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import ml_dtypes
 import numpy as np
@@ -36,6 +35,15 @@ DTYPES: dict[str, np.dtype[Any]] = {
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_PROTOCOL = 1001
 ZIP_MAGIC = b"PK\x03\x04"
+# What torch.save writes, in any protocol, and whatever asks for a global, so that it can be named.
+_OPCODES = (
+    "NONE NEWTRUE NEWFALSE INT BININT BININT1 BININT2 LONG LONG1 BINFLOAT STRING UNICODE "
+    "BINUNICODE SHORT_BINUNICODE DICT LIST EMPTY_DICT EMPTY_LIST EMPTY_TUPLE "
+    "TUPLE TUPLE1 TUPLE2 TUPLE3 APPEND APPENDS SETITEM SETITEMS MARK POP "
+    "PUT BINPUT LONG_BINPUT MEMOIZE GET BINGET LONG_BINGET PROTO FRAME STOP "
+    "GLOBAL STACK_GLOBAL INST OBJ NEWOBJ NEWOBJ_EX REDUCE BUILD BINPERSID"
+)
+_PythonUnpickler: Any = pickle._Unpickler  # type: ignore[attr-defined]
 
 
 class Storage(NamedTuple):
@@ -111,12 +119,50 @@ def damaged(path: Path, error: Exception) -> UserError:
     return UserError(f"{path} is damaged or no weights file: download it again ({reason})")
 
 
-class _Unpickler(pickle.Unpickler):
+class _Unpickler(_PythonUnpickler):
     """Builds dicts of ``Tensor``; nothing that it hands to the pickle outlives or leaves it.
+
+    Python's own unpickler, not the C one: its steps can be taken away and replaced. None that is
+    left hashes anything but strings and numbers: hashing a tuple of tuples of tuples recurses in C
+    until the process dies, and one that holds itself twice at every level takes for ever.
 
     Attributes:
         storages: By key, those that the pickle named.
     """
+
+    dispatch: ClassVar[dict[int, Callable[[Any], None]]] = {
+        getattr(pickle, name)[0]: _PythonUnpickler.dispatch[getattr(pickle, name)[0]]
+        for name in _OPCODES.split()
+    }
+
+    def load_setitem(self) -> None:
+        value, key = self.stack.pop(), self.stack.pop()
+        self._set_items([key, value])
+
+    def load_setitems(self) -> None:
+        self._set_items(self.pop_mark())
+
+    def load_dict(self) -> None:
+        items = self.pop_mark()
+        self.append({})
+        self._set_items(items)
+
+    dispatch[pickle.DICT[0]] = load_dict
+    dispatch[pickle.SETITEM[0]] = load_setitem
+    dispatch[pickle.SETITEMS[0]] = load_setitems
+
+    def _set_items(self, items: list[Any]) -> None:
+        target = self.stack[-1]
+        if not isinstance(target, dict):
+            raise pickle.UnpicklingError("an item is set on what is no dict")
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            # Integers: the legacy format tells of the writer's machine.
+            if type(key) not in (str, int):
+                raise UserError(
+                    f"{self.path} is no state dict: a {type(key).__name__} is the name of a "
+                    "tensor; save model.state_dict() alone"
+                )
+            dict.__setitem__(target, key, value)
 
     def __init__(self, path: Path, file: Any) -> None:
         super().__init__(file)
@@ -156,7 +202,9 @@ class _Unpickler(pickle.Unpickler):
         if type(pid) is not tuple or len(pid) not in (5, 6) or pid[0] != "storage":
             raise pickle.UnpicklingError("a persistent id that names no storage")
         _, dtype, key, _, numel, *view = pid
-        if type(key) is not str or dtype not in DTYPES or not _is_count(numel) or any(view):
+        # Types first: what is looked up is hashed, see above.
+        named = type(key) is str and type(dtype) is str and dtype in DTYPES
+        if not named or not _is_count(numel) or any(item is not None for item in view):
             raise pickle.UnpicklingError("a storage of unknown type, name or size")
         storage = Storage(key, dtype, numel)
         if self.storages.setdefault(key, storage) != storage:
@@ -164,26 +212,13 @@ class _Unpickler(pickle.Unpickler):
         return storage
 
 
-def _load(unpickler: _Unpickler, file: Any) -> Any:
-    """Loads one pickle from ``file``, whose position is then right behind it."""
-    start = file.tell()
-    # genops reads without running anything, and finds lengths that are not there.
-    for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
-        # Python allocates its memo for the highest number named: four bytes could ask for 64 GB.
-        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and argument not in range(count + 1):
-            raise pickle.UnpicklingError("a memo number that skips others")
-        # These answer from a table of the process, some of them without asking find_class.
-        if opcode.name in ("EXT1", "EXT2", "EXT4"):
-            raise pickle.UnpicklingError("an extension code")
-    file.seek(start)
-    return unpickler.load()
-
-
 def _read_zip(
     path: Path, archive: zipfile.ZipFile, data: memoryview
 ) -> tuple[Any, Callable[[Storage], memoryview]]:
     """The unpickled object, and the bytes of each storage, of torch's zip format."""
     entries = {info.filename: info for info in archive.infolist()}
+    if len(entries) != len(archive.infolist()):
+        raise zipfile.BadZipFile("two entries have one name")
     roots = [name.removesuffix("/data.pkl") for name in entries if name.endswith("/data.pkl")]
     if len(roots) != 1:
         raise UserError(
@@ -213,21 +248,21 @@ def _read_zip(
     if f"{roots[0]}/byteorder" in entries and bytes(entry("byteorder")) != b"little":
         raise _big_endian(path)
     pickled = io.BytesIO(entry("data.pkl"))
-    return _load(_Unpickler(path, pickled), pickled), storage_bytes
+    return _Unpickler(path, pickled).load(), storage_bytes
 
 
 def _read_legacy(path: Path, mapped: mmap.mmap) -> tuple[Any, Callable[[Storage], memoryview]]:
     """The unpickled object, and the bytes of each storage, of torch's format before 1.6."""
 
     def load() -> Any:
-        return _load(_Unpickler(path, mapped), mapped)
+        return _Unpickler(path, mapped).load()
 
     if load() != LEGACY_MAGIC or load() != LEGACY_PROTOCOL:
         raise pickle.UnpicklingError("torch's mark is missing")
     if not load()["little_endian"]:
         raise _big_endian(path)
     unpickler = _Unpickler(path, mapped)
-    state = _load(unpickler, mapped)
+    state = unpickler.load()
 
     keys, position = load(), mapped.tell()
     data = memoryview(mapped)

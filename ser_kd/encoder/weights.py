@@ -76,8 +76,10 @@ def load_weights(encoder: SpeechEncoder, tensors: Mapping[str, np.ndarray]) -> l
             faults["misshapen"].append(f"{name} {list(tensor.shape)} instead of {list(shape)}")
         elif not np.issubdtype(tensor.dtype, np.floating):
             faults["not finite floats"].append(f"{name} ({tensor.dtype})")
-        elif not np.isfinite(tensor).all():
+        elif not _is_finite(tensor):
             faults["not finite floats"].append(name)
+    if not any(faults.values()) and not _is_finite(_folded(found)):
+        faults["not finite floats"].append(f"{_POSITIONAL}weight_v (a direction of length 0)")
     listed = [f"{kind}: {', '.join(sorted(names))}" for kind, names in faults.items() if names]
     if listed:
         raise UserError(
@@ -177,11 +179,9 @@ def _positional_slots(positional: Any) -> dict[str, Slot]:
 
     def fold(name: str) -> Callable[[np.ndarray], None]:
         def keep(tensor: np.ndarray) -> None:
-            parts[name] = tensor
+            parts[_POSITIONAL + name] = tensor
             if len(parts) == 2:
-                direction, length = parts["weight_v"], parts["weight_g"]
-                size = np.sqrt(np.square(direction).sum(axis=(0, 1), keepdims=True))
-                positional.kernel.assign((direction * (length / size)).transpose(2, 1, 0))
+                positional.kernel.assign(_folded(parts).transpose(2, 1, 0))
 
         return keep
 
@@ -190,3 +190,18 @@ def _positional_slots(positional: Any) -> dict[str, Slot]:
         f"{_POSITIONAL}weight_v": ((outputs, inputs, width), fold("weight_v")),
         f"{_POSITIONAL}bias": ((outputs,), positional.bias.assign),
     }
+
+
+def _folded(tensors: Mapping[str, np.ndarray]) -> np.ndarray:
+    """``[out, in, width]``."""
+    length, direction = (tensors[f"{_POSITIONAL}weight_{part}"] for part in "gv")
+    direction = direction.astype(np.float32)
+    size = np.sqrt(np.square(direction).sum(axis=(0, 1), keepdims=True))
+    with np.errstate(all="ignore"):
+        folded: np.ndarray = direction * (length.astype(np.float32) / size)
+    return folded
+
+
+def _is_finite(tensor: np.ndarray) -> bool:
+    with np.errstate(all="ignore"):  # what is too large for float32 becomes infinite
+        return bool(np.isfinite(tensor.astype(np.float32)).all())

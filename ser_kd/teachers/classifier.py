@@ -179,7 +179,7 @@ class SpeechClassifier(keras.Model):
         frozen: Frozen = "feature_encoder",
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(**{"autocast": False, **kwargs})  # see SpeechEncoder
         self.frozen = frozen
         self.encoder = encoder
         layer_count = encoder.config.num_hidden_layers + 1 if combine == "weighted" else 1

@@ -12,6 +12,7 @@ from ser_kd.data import ClipArrays
 from ser_kd.progress import duration, say
 
 _CLIPS_PER_FILE = 256
+_LARGEST = float(np.finfo(np.float16).max)
 
 Extract = Callable[[ClipArrays], np.ndarray]
 """Clips -> features ``[clips, ...]``."""
@@ -47,7 +48,7 @@ class FeatureStore:
         for first in range(0, len(missing), _CLIPS_PER_FILE):
             chosen = missing[first : first + _CLIPS_PER_FILE]
             clips = arrays.take([position[key] for key in chosen])
-            values = self.extract(clips).astype(np.float16)
+            values = np.clip(self.extract(clips), -_LARGEST, _LARGEST).astype(np.float16)
             path = self.directory / f"features_{chosen[0][:16]}.npz"
             files.write_npz(path, keys=np.array(chosen), values=values)
             self._files_read.add(path)

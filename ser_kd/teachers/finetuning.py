@@ -69,18 +69,20 @@ class Wav2Vec2Teacher:
         labels = self.run_data.one_hot(arrays.ids)
         with precision(teacher.precision, self._notify):
             model = self._build(labels.shape[1])
+            student = model.head if self.frozen == "encoder" else model
+            # Its policy decides whether the loss is scaled, which float16 gradients need.
+            distiller = Distiller(student, label_weight=1.0, logit_weight=0.0, name="teacher")
         targets = {
             "labels": labels * (1.0 - teacher.fit.label_smoothing)
             + teacher.fit.label_smoothing / labels.shape[1],
             "weight": clip_weights(labels, teacher.class_weights),
         }
         rate_scale = None
-        student: keras.Model = model
         window, bucket = config.audio.window_samples, 0
         transform: data.Transform = _waveform_inputs
         if self.frozen == "encoder":
             means = self._features(directory).features(arrays)
-            arrays, student = _one_cell_per_clip(arrays, means), model.head
+            arrays = _one_cell_per_clip(arrays, means)
             window, transform = 1, _feature_inputs
         else:
             transform = trimmed(transform, config.audio.sample_rate_hz)
@@ -101,7 +103,6 @@ class Wav2Vec2Teacher:
                 batches_per_bucket=bucket,
             )
 
-        distiller = Distiller(student, label_weight=1.0, logit_weight=0.0, name="teacher")
         steps = max(1, len(arrays) // teacher.fit.batch_size)
         fitting.fit(
             distiller,
@@ -158,7 +159,9 @@ class Wav2Vec2Teacher:
             def extract(clips: data.ClipArrays) -> np.ndarray:
                 return self._map(run, clips).reshape(len(clips), *shape)
 
-            self._store = FeatureStore(directory.parent / "features", extract, self.name)
+            assert self._checkpoint is not None  # nothing else can be frozen as a whole
+            folder = directory.parent / f"features-{self._checkpoint.fingerprint}"
+            self._store = FeatureStore(folder, extract, self.name)
         return self._store
 
     def _map(self, run: Any, clips: data.ClipArrays) -> np.ndarray:
