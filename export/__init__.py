@@ -4,6 +4,7 @@ Stages meet at files: whatever is in ``export/`` and younger than the student is
 export goes on where it was. ``export.json`` is written last.
 """
 
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ import numpy as np
 from export import verify
 from ser_kd import files
 from ser_kd.errors import UserError
+from ser_kd.measure import measure_all
 from ser_kd.predict import keras_logits, load_keras
 from ser_kd.progress import say
 
@@ -19,15 +21,17 @@ from ser_kd.progress import say
 if TYPE_CHECKING:
     from ser_kd.run import Run, RunData
 
+SIDECARS = ("labels.txt", "frontend.json", "README.md", "MODEL_CARD.md", "SHA256SUMS")
+
 __all__ = ["export_run", "table"]
 
 
 def export_run(run: "Run", run_data: "RunData", force: bool = False) -> dict[str, Any]:
-    """Converts ``student.keras`` of a run to float32 and int8 and compares both with it.
+    """Converts ``student.keras`` of a run to all forms and compares each of them with it.
 
     Args:
         run: Has a trained student.
-        run_data: Its data: int8 is calibrated on training clips, both are compared on all
+        run_data: Its data: int8 is calibrated on training clips, all are compared on the
             validation clips.
         force: Whether to convert again what is there.
 
@@ -52,7 +56,8 @@ def export_run(run: "Run", run_data: "RunData", force: bool = False) -> dict[str
 
 
 def _export(run: "Run", run_data: "RunData", force: bool) -> dict[str, Any]:
-    from export import convert
+    from export import convert, package
+    from export.describe import describe
 
     student, folder, config = run.student_path, run.export_dir, run.config
     folder.mkdir(parents=True, exist_ok=True)
@@ -73,7 +78,8 @@ def _export(run: "Run", run_data: "RunData", force: bool) -> dict[str, Any]:
     verify.check_model(keras, windows[:4], len(labels), student.name)
     batches = [keras(windows[first : first + 128]) for first in range(0, len(windows), 128)]
     truth = run_data.one_hot(validation.ids).argmax(1)
-    reference = verify.Reference(clips, windows, truth, np.concatenate(batches))
+    pcm = functools.partial(convert.pcm_batches, run_data.waveforms.select(validation.ids), config)
+    reference = verify.Reference(clips, windows, pcm, truth, np.concatenate(batches))
 
     convert.write_sidecars(folder, config, labels)
     missing = tuple(
@@ -83,13 +89,19 @@ def _export(run: "Run", run_data: "RunData", force: bool) -> dict[str, Any]:
     )
     calibration = convert.calibration_windows(run_data.logmel, run_data.ids("training"), config)
     convert.convert(model, missing, folder, calibration)
+    sources = [convert.model_path(folder, "int8"), *(folder / name for name in convert.SIDECARS)]
+    if force or not files.is_current(convert.model_path(folder, convert.WAVEFORM), sources):
+        convert.write_waveform_model(folder, config, labels)
     models = {}
-    for kind in convert.KINDS:
+    for kind in (*convert.KINDS, convert.WAVEFORM):
         say(f"  comparing {kind} with Keras on {len(validation):,} validation clips")
         path = convert.model_path(folder, kind)
-        models[kind] = verify.compare(path, reference)
-        if kind == "int8":
-            models[kind]["not_int8"] = verify.not_int8(path)
+        models[kind] = {**verify.compare(path, reference), **describe(path)}
+    models["int8"]["not_int8"] = verify.not_int8(convert.model_path(folder, "int8"))
+    measured = measure_all([convert.model_path(folder, kind) for kind in models])
+    for figures, times in zip(models.values(), measured, strict=True):
+        figures |= {key: times[key] for key in ("latency_ms", "latency_p95_ms", "peak_memory_mb")}
+    package.write(folder, config, labels, models, reference.ua)
     return {
         "student_sha256": verify.sha256(student),
         "parameters": model.count_params(),
@@ -118,7 +130,10 @@ def _finished(run: "Run") -> dict[str, Any] | None:
         whole = (
             figures["student_sha256"] == verify.sha256(run.student_path)
             and hashes == [verify.sha256(run.export_dir / name) for name in names]
-            and all((run.export_dir / n).is_file() for n in ("labels.txt", "frontend.json"))
+            and all(
+                (run.export_dir / n).is_file()
+                for n in ("labels.txt", "frontend.json", "README.md", "MODEL_CARD.md")
+            )
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None  # absent, or written by something else
@@ -128,20 +143,41 @@ def _finished(run: "Run") -> dict[str, Any] | None:
 def table(figures: dict[str, Any]) -> str:
     """The figures for people."""
     lines = [
-        f"{'':<10}{'size':>10}{'UA':>9}{'difference':>12}{'agreement':>11}{'logits differ by':>18}",
-        f"{'Keras':<10}{'':>10}{figures['keras_ua']:>9.1%}",
+        f"{'':<10}{'size':>10}{'UA':>8}{'difference':>12}{'agreement':>11}{'one window':>12}",
+        f"{'Keras':<10}{'':>10}{figures['keras_ua']:>8.1%}",
     ]
     for kind, model in figures["models"].items():
         points = 100.0 * model["ua_difference"]
         lines.append(
-            f"{kind:<10}{model['bytes'] / 1000:>7,.0f} kB{model['ua']:>9.1%}"
-            f"{points:>+9.1f} pt{model['agreement']:>11.1%}"
-            f"{model['mean_logit_difference']:>10.4f} (mean)"
+            f"{kind:<10}{model['bytes'] / 1000:>7,.0f} kB{model['ua']:>8.1%}"
+            f"{points:>+9.1f} pt{model['agreement']:>11.1%}{model['latency_ms']:>9.2f} ms"
         )
-    for kind, model in figures["models"].items():
+    lines.append(
+        "one window: median on one CPU thread of this machine, models taking turns; all but"
+    )
+    lines.append(
+        "waveform without the front end. agreement: same label as Keras, validation clips."
+    )
+    for kind in ("int8", "waveform"):
+        model = figures["models"][kind]
         roles = (
             f"{role} {', '.join(f'{dtype} x {n}' for dtype, n in counts.items())}"
             for role, counts in model["dtypes"].items()
         )
         lines.append(f"{kind} tensors: {'; '.join(roles)}")
+        for runtime, other in model["other_runtimes"].items():
+            differs = (
+                f"{other['max_steps']:.0f} steps"
+                if "max_steps" in other
+                else f"{other['max_difference']:.4f}"
+            )
+            lines.append(
+                f"{kind} on {runtime}: same label {other['same_label']:.1%} of windows, outputs "
+                f"differ by at most {differs}"
+            )
     return "\n".join(lines)
+
+
+_READING_HELP = """\
+one window: median on one CPU thread of this machine, the models taking turns; all but waveform
+without the front end. agreement: the same label as the Keras model, on the validation clips."""

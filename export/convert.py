@@ -10,6 +10,7 @@ import dataclasses
 import io
 import json
 import tempfile
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from export.chain import chain, store_as_float16
+from export.frontend import FrontEnd
 from ser_kd import data, files
 from ser_kd.cli import stderr_held
 from ser_kd.config import Config
@@ -24,7 +27,15 @@ from ser_kd.errors import UserError
 from ser_kd.predict import Frontend
 from ser_kd.progress import say
 
-KINDS = ("float32", "int8")
+KINDS = ("float32", "float16", "dynamic", "int8")
+"""Log-mel in, logits out. ``float16``: weights in half the bytes; ``dynamic``: int8 weights, float
+arithmetic; ``int8``: throughout."""
+WAVEFORM = "waveform"
+SIGNATURE, PCM, PROBABILITIES = "classify", "pcm", "probabilities"
+"""Of the waveform model: float32 ``[1, samples]`` in -1..1 -> float32 ``[1, classes]``."""
+
+
+SIDECARS = ("labels.txt", "frontend.json")
 
 
 def model_path(export_dir: Path, kind: str) -> Path:
@@ -35,7 +46,7 @@ def model_path(export_dir: Path, kind: str) -> Path:
 def write_sidecars(export_dir: Path, config: Config, labels: tuple[str, ...]) -> None:
     """Writes ``labels.txt`` (one per line, in output order) and ``frontend.json``."""
     frontend = json.dumps(dataclasses.asdict(Frontend.of(config)), indent=2)
-    for name, text in (("labels.txt", "\n".join(labels)), ("frontend.json", frontend)):
+    for name, text in zip(SIDECARS, ("\n".join(labels), frontend), strict=True):
         path = export_dir / name
         if not path.is_file() or path.read_text(encoding="utf-8") != text + "\n":
             with files.atomic(path) as partial:
@@ -74,13 +85,16 @@ def convert(
 
 def _convert(saved: str, kind: str, calibration: np.ndarray) -> bytes:
     converter = tf.lite.TFLiteConverter.from_saved_model(saved)
+    if kind != "float32":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if kind == "float16":
+        converter.target_spec.supported_types = [tf.float16]
     if kind == "int8":
 
         def representative_dataset() -> Iterator[list[np.ndarray]]:
             for window in calibration:
                 yield [window[np.newaxis]]
 
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.representative_dataset = representative_dataset
         # Without a fallback: an operator that int8 lacks is an error, not a float island.
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
@@ -93,6 +107,53 @@ def _convert(saved: str, kind: str, calibration: np.ndarray) -> bytes:
         reason = " ".join(str(error).split())[:300]
         raise UserError(f"the student cannot be converted to {kind}: {reason}") from error
     return content
+
+
+def write_waveform_model(export_dir: Path, config: Config, labels: tuple[str, ...]) -> None:
+    """Writes ``student_waveform.tflite``: front end, the very int8 student, softmax, in one graph.
+
+    ``labels.txt`` and ``frontend.json`` travel inside of it, as the zip archive at its end that
+    TensorFlow Lite calls associated files (``unzip student_waveform.tflite labels.txt``).
+
+    Args:
+        export_dir: Has ``student_int8.tflite`` and the sidecars.
+        config: Of the run.
+        labels: Class names in output order.
+
+    Raises:
+        UserError: TensorFlow cannot convert the front end.
+    """
+    samples = config.audio.window_samples
+    front = FrontEnd(config.logmel, samples)
+    pieces = [
+        store_as_float16(
+            _convert_module(front, tf.TensorSpec((1, samples), tf.float32, name=PCM)),
+            front.filters.shape[::-1],  # as a fully connected layer has it
+        ),
+        model_path(export_dir, "int8").read_bytes(),
+        _convert_module(_Softmax(), tf.TensorSpec((1, len(labels)), tf.float32, name="logits")),
+    ]
+    say(f"  joining the front end and int8 to {WAVEFORM}")
+    with files.atomic(model_path(export_dir, WAVEFORM)) as partial:
+        partial.write_bytes(chain(pieces, PCM, PROBABILITIES, SIGNATURE))
+        with zipfile.ZipFile(partial, "a") as archive:
+            for name in SIDECARS:
+                # A fixed time: the same model is the same bytes.
+                archive.writestr(zipfile.ZipInfo(name), (export_dir / name).read_bytes())
+
+
+class _Softmax(tf.Module):
+    @tf.function
+    def __call__(self, logits: tf.Tensor) -> tf.Tensor:
+        return tf.nn.softmax(logits)
+
+
+def _convert_module(module: tf.Module, signature: tf.TensorSpec) -> bytes:
+    with tempfile.TemporaryDirectory(prefix="ser_kd-") as saved:
+        function = module.__call__.get_concrete_function(signature)
+        with stderr_held():
+            tf.saved_model.save(module, saved, signatures=function)
+        return _convert(saved, "float32", np.empty(0))
 
 
 def calibration_windows(
@@ -129,3 +190,12 @@ def all_windows(arrays: data.ClipArrays, config: Config) -> tuple[np.ndarray, np
         np.concatenate([clips for clips, _, _ in batches]),
         np.concatenate([windows for _, windows, _ in batches]),
     )
+
+
+def pcm_batches(waveforms: data.ClipArrays, config: Config) -> Iterator[np.ndarray]:
+    """The windows of ``all_windows`` in the same order, as float32 samples ``[.., samples]``."""
+    windowing = data.Windowing.of(config.audio, config.logmel)
+    for _, windows, _ in data.evaluation_batches(
+        waveforms, windowing, config.audio.window_samples, 64
+    ):
+        yield data.to_float(windows)

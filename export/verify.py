@@ -1,7 +1,7 @@
 """Compares exported files with the Keras model that they come from."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from ser_kd import metrics
 from ser_kd.config import ExportConfig
 from ser_kd.errors import UserError
 from ser_kd.targets import softmax
-from ser_kd.tflite import TFLiteModel, read_tensors, tensor_dtypes
+from ser_kd.tflite import RUNTIMES, TFLiteModel, read_tensors, tensor_dtypes
 
 Logits = Callable[[np.ndarray], np.ndarray]
 # What a full int8 file may hold. "index": shapes and axes, which no arithmetic is done on.
@@ -31,12 +31,15 @@ class Reference:
     Attributes:
         clips: Index of the clip of each window, ``[windows]``.
         windows: float32 ``[windows, frames, mels]``.
+        pcm: The same windows as float32 samples, in batches ``[.., samples]``, made when asked for:
+            they are many times as large.
         truth: Class of each clip, ``[clips]``.
         logits: ``[windows, classes]``.
     """
 
     clips: np.ndarray
     windows: np.ndarray
+    pcm: Callable[[], Iterator[np.ndarray]]
     truth: np.ndarray
     logits: np.ndarray
 
@@ -60,20 +63,24 @@ class Reference:
         return total / np.bincount(self.clips, minlength=len(self.truth))[:, np.newaxis]
 
 
-def check_model(logits: Logits, windows: np.ndarray, classes: int, what: str) -> None:
+def check_model(
+    logits: Logits, windows: np.ndarray, classes: int, what: str, silence: float | None = None
+) -> None:
     """The one check that every form of the student passes: before conversion and after each step.
 
     Args:
-        logits: float32 ``[batch, frames, mels]`` -> ``[batch, classes]``.
+        logits: float32 ``[batch, frames, mels]`` or ``[batch, samples]`` -> ``[batch, classes]``.
         windows: Some real ones; one of silence is added.
         classes: Number of labels.
         what: Its name in the message.
+        silence: The value of silence; None = the lowest in ``windows``.
 
     Raises:
         UserError: Wrong shape, numbers that are not finite, or answers that depend on the
             neighbours in the batch or on earlier calls.
     """
-    windows = np.concatenate([windows, np.full_like(windows[:1], windows.min())])
+    silence = float(windows.min()) if silence is None else silence
+    windows = np.concatenate([windows, np.full_like(windows[:1], silence)])
     first, again = logits(windows), logits(windows[::-1])[::-1]
     if first.shape != (len(windows), classes):
         raise UserError(
@@ -91,15 +98,17 @@ def compare(path: Path, reference: Reference) -> dict[str, Any]:
 
     Returns:
         Size, agreement of the labels, UA and its difference from Keras, negative log-likelihood,
-        absolute differences of the logits, and the types of the tensors.
+        absolute differences of the logits (of a waveform model: of log-probabilities), what the
+        other runtimes on this machine say, types of the tensors and operators.
     """
     model = TFLiteModel(path)
-    classes = reference.logits.shape[1]
-    check_model(model.predict, reference.windows[:4], classes, path.name)
-    logits = model.predict(reference.windows)
+    logits = _logits(model, reference)
+    expected = reference.logits
+    if model.hears_waveforms:
+        expected = np.log(np.maximum(softmax(expected.astype(np.float64)), _LEAST))
     probs = reference.average(logits)
     predicted = probs.argmax(1)
-    difference = np.abs(logits - reference.logits)
+    difference = np.abs(logits - expected)
     ua = metrics.scores(reference.truth, predicted)["ua"]
     return {
         "file": path.name,
@@ -112,8 +121,52 @@ def compare(path: Path, reference: Reference) -> dict[str, Any]:
         "agreement": float(np.mean(predicted == reference.probs.argmax(1))),
         "mean_logit_difference": float(difference.mean()),
         "max_logit_difference": float(difference.max()),
+        "other_runtimes": _other_runtimes(path, model, logits, reference),
         "dtypes": tensor_dtypes(path),
     }
+
+
+_LEAST = 1e-9
+
+
+def _logits(model: TFLiteModel, reference: Reference) -> np.ndarray:
+    """``[windows, classes]``; of a waveform model, logarithms of its probabilities."""
+    classes, name = reference.logits.shape[1], model.name
+    if not model.hears_waveforms:
+        check_model(model.predict, reference.windows[:4], classes, name)
+        return model.predict(reference.windows)
+    some = next(reference.pcm())[:4]
+    check_model(model.predict, some, classes, name, silence=0.0)
+    probs = np.concatenate([model.predict(batch) for batch in reference.pcm()])
+    return np.log(np.maximum(probs, _LEAST))
+
+
+def _other_runtimes(
+    path: Path, model: TFLiteModel, logits: np.ndarray, reference: Reference
+) -> dict[str, Any]:
+    """Runs the file on every other interpreter that is installed here and compares the outputs.
+
+    Returns:
+        Runtime -> ``same_label`` (share of windows) and ``max_steps`` (largest difference in
+        quantisation steps, int8) or ``max_difference`` (float).
+    """
+    found: dict[str, Any] = {}
+    for runtime in RUNTIMES:
+        if runtime == model.runtime:
+            continue
+        try:
+            other = TFLiteModel(path, runtimes=[runtime])
+        except UserError:
+            continue  # not installed, or broken, as tflite-runtime is with NumPy 2
+        answers = _logits(other, reference)
+        difference = float(np.abs(answers - logits).max())
+        same = float(np.mean(answers.argmax(1) == logits.argmax(1)))
+        step = model.output_step
+        found[runtime] = {
+            "same_label": same,
+            **({"max_steps": difference / step} if step else {"max_difference": difference}),
+        }
+    return found
 
 
 def not_int8(path: Path) -> list[str]:
@@ -140,6 +193,19 @@ def problems(models: dict[str, dict[str, Any]], config: ExportConfig) -> list[st
                 f"{name} loses {-figures['ua_difference']:.1%} UA on validation "
                 f"(export.max_ua_drop = {config.max_ua_drop:.1%})"
             )
+        for runtime, other in figures.get("other_runtimes", {}).items():
+            if other["same_label"] < config.min_runtime_agreement:
+                found.append(
+                    f"{name} gives the same label on {runtime} and {figures['runtime']} for "
+                    f"{other['same_label']:.1%} of the windows "
+                    f"(export.min_runtime_agreement = {config.min_runtime_agreement:.1%})"
+                )
+            if other.get("max_steps", 0.0) > config.max_runtime_steps + 0.01:
+                found.append(
+                    f"{name} differs by {other['max_steps']:.0f} quantisation steps between "
+                    f"{runtime} and {figures['runtime']} "
+                    f"(export.max_runtime_steps = {config.max_runtime_steps})"
+                )
         if figures.get("not_int8"):
             found.append(
                 f"{name} has {len(figures['not_int8'])} tensors that are not int8, such as "

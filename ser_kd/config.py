@@ -167,9 +167,18 @@ LABELS_ONLY = DistillConfig(label_weight=1.0, logit_weight=0.0, temperature=1.0)
 
 @dataclass(frozen=True)
 class ExportConfig:
+    """What an exported file may differ by, on the validation clips, before the export fails.
+
+    ``min_agreement`` and ``max_ua_drop``: against the Keras model. ``min_runtime_agreement`` (share
+    of windows with the same label) and ``max_runtime_steps`` (of int8 outputs): between the
+    interpreters that are installed. int8 is calibrated on ``calibration_clips`` training clips.
+    """
+
     calibration_clips: int = 500
-    min_agreement: float = 0.9
-    max_ua_drop: float = 0.03
+    min_agreement: float = 0.97
+    max_ua_drop: float = 0.015
+    min_runtime_agreement: float = 0.995
+    max_runtime_steps: int = 2
 
 
 @dataclass(frozen=True)

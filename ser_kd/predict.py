@@ -4,6 +4,8 @@ import argparse
 import dataclasses
 import json
 import sys
+import tempfile
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ser_kd import files
-from ser_kd.audio import AudioError, decode, is_silent
+from ser_kd.audio import AudioError, decode, is_silent, window_starts
 from ser_kd.config import Config, LogMelConfig
 from ser_kd.errors import UserError
 from ser_kd.progress import say
@@ -123,11 +125,11 @@ class Predictor:
 
     def __init__(
         self,
-        predict_logits: Callable[[np.ndarray], np.ndarray],
+        predict_windows: Callable[[np.ndarray], np.ndarray],
         labels: tuple[str, ...],
         frontend: Frontend,
     ) -> None:
-        self._predict_logits = predict_logits
+        self._predict_windows = predict_windows
         self.labels = labels
         self.frontend = frontend
 
@@ -136,7 +138,8 @@ class Predictor:
         """Loads a .tflite or .keras student.
 
         ``labels.txt`` and ``frontend.json`` are looked for beside the model, then in ``export/``
-        beside it, then the config of the run that the model lies in is asked.
+        beside it, then the config of the run that the model lies in is asked; a waveform model
+        brings its own.
 
         Raises:
             UserError: The model cannot be loaded, does not fit its front end, or that is missing.
@@ -146,22 +149,39 @@ class Predictor:
         if not path.is_file():
             raise UserError(f"{path}: no such model")
         labels, frontend = _find_frontend(path)
-        predict_logits: Callable[[np.ndarray], np.ndarray]
+        predict: Callable[[np.ndarray], np.ndarray]
+        takes: tuple[int, ...] = (frontend.frames, frontend.mels)
         if path.suffix == ".tflite":
             model = TFLiteModel(path)
-            inputs, outputs, predict_logits = model.input_shape, model.output_shape, model.predict
+            inputs, outputs, predict = model.input_shape, model.output_shape, model.predict
+            if model.hears_waveforms:
+                takes = (frontend.window_samples,)
         else:
             network = load_keras(path)
             inputs, outputs = network.input_shape, network.output_shape
-            predict_logits = keras_logits(network)
-        wanted = (frontend.frames, frontend.mels), (len(labels),)
+            predict = keras_logits(network)
+        wanted = takes, (len(labels),)
         if isinstance(inputs, dict) or (tuple(inputs[1:]), tuple(outputs[1:])) != wanted:
             raise UserError(
                 f"{path} does not fit its labels.txt and frontend.json: it takes {inputs} and "
-                f"gives {outputs}; they say log-mel [1, {frontend.frames}, {frontend.mels}] and "
+                f"gives {outputs}; they say [1, {', '.join(map(str, takes))}] and "
                 f"{len(labels)} labels"
             )
-        return cls(predict_logits, labels, frontend)
+        if len(takes) > 1:
+            predict = _with_front_end(predict, frontend)
+        return cls(predict, labels, frontend)
+
+    def predict_windows(self, windows: np.ndarray) -> np.ndarray:
+        """Class probabilities of windows.
+
+        Args:
+            windows: float32 ``[windows, frontend.window_samples]`` in -1..1; zeros after a clip
+                that is shorter.
+
+        Returns:
+            float32 ``[windows, classes]``.
+        """
+        return self._predict_windows(windows)
 
     def predict_waveform(self, waveform: np.ndarray) -> np.ndarray:
         """Class probabilities of a clip, computed exactly as in evaluation.
@@ -172,19 +192,24 @@ class Predictor:
         Returns:
             float32 ``[classes]``: softmax, then the mean over the windows.
         """
-        from ser_kd import data
-
         frontend = self.frontend
-        samples = data.to_int16(waveform)
-        length = np.array([len(samples)])
-        clip = data.ClipArrays(("",), samples, np.array([0, len(samples)]), length, 1, 0.0)
-        logmel = data.logmel_arrays(clip, frontend.logmel)
-        windowing = data.Windowing(
-            frontend.window_samples, frontend.window_hop_samples, frontend.hop_samples
+        # As evaluation hears it: 16 bits.
+        waveform = np.clip(np.round(waveform * 32_768.0), -32_768, 32_767) / np.float32(32_768.0)
+        starts = window_starts(
+            len(waveform),
+            frontend.window_samples,
+            frontend.window_hop_samples,
+            frontend.hop_samples,
         )
-        batches = data.evaluation_batches(logmel, windowing, frontend.frames, _BATCH)
-        probs = ((index, softmax(self._predict_logits(windows))) for index, windows, _ in batches)
-        mean: np.ndarray = data.average_windows(logmel, probs, len(self.labels))[0]
+        total = np.zeros(len(self.labels))
+        for first in range(0, len(starts), _BATCH):
+            chosen = starts[first : first + _BATCH]
+            windows = np.zeros((len(chosen), frontend.window_samples), np.float32)
+            for row, start in zip(windows, chosen, strict=True):
+                part = waveform[start : start + frontend.window_samples]
+                row[: len(part)] = part
+            total += self.predict_windows(windows).sum(axis=0)
+        mean: np.ndarray = (total / len(starts)).astype(np.float32)
         return mean
 
     def predict(self, path: Path | str) -> Prediction:
@@ -230,6 +255,16 @@ def keras_logits(model: "keras.Model") -> Callable[[np.ndarray], np.ndarray]:
     return lambda windows: run(tf.constant(windows, tf.float32)).numpy()
 
 
+def _with_front_end(
+    predict_logits: Callable[[np.ndarray], np.ndarray], frontend: Frontend
+) -> Callable[[np.ndarray], np.ndarray]:
+    """A log-mel model as a function of samples: windows -> probabilities."""
+    from ser_kd.features import LogMel
+
+    logmel = LogMel(frontend.logmel)
+    return lambda windows: softmax(predict_logits(np.asarray(logmel(windows))))
+
+
 def _find_frontend(model: Path) -> tuple[tuple[str, ...], Frontend]:
     folder = model.parent
     for place in (folder, folder / "export"):
@@ -242,13 +277,28 @@ def _find_frontend(model: Path) -> tuple[tuple[str, ...], Frontend]:
 
         run = Run.open(folder)
         return run.labels, Frontend.of(run.config)
+    if zipfile.is_zipfile(model):
+        return _packed_frontend(model)
     raise UserError(
         f"{model}: labels.txt and frontend.json are needed beside it (python -m export writes them)"
     )
 
 
+def _packed_frontend(model: Path) -> tuple[tuple[str, ...], Frontend]:
+    """What a waveform model carries at its end."""
+    with tempfile.TemporaryDirectory(prefix="ser_kd-") as folder:
+        try:
+            with zipfile.ZipFile(model) as archive:
+                for name in ("labels.txt", "frontend.json"):
+                    Path(folder, name).write_bytes(archive.read(name))
+        except (KeyError, zipfile.BadZipFile, RuntimeError) as error:
+            raise UserError(f"{model}: its labels cannot be read ({error})") from None
+        names = tuple(Path(folder, "labels.txt").read_text(encoding="utf-8").splitlines())
+        return names, Frontend.read(Path(folder, "frontend.json"))
+
+
 def default_model() -> Path:
-    """The newest run's int8 student, or its Keras student where it was not exported.
+    """The newest run's waveform model, or its Keras student where it was not exported.
 
     Raises:
         UserError: There is no run.
@@ -261,7 +311,7 @@ def default_model() -> Path:
             "there is no model yet: train one first (python train.py), or give a .tflite or "
             ".keras file before the audio files"
         )
-    exported = run_dir / "export" / "student_int8.tflite"
+    exported = run_dir / "export" / "student_waveform.tflite"
     return exported if exported.is_file() else run_dir / "student.keras"
 
 

@@ -10,7 +10,7 @@ import math
 import struct
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -111,10 +111,15 @@ def load_interpreter(path: Path | str, threads: int = 1) -> Any:
     return _load(path, threads)[1]
 
 
-def _load(path: Path | str, threads: int) -> tuple[str, Any]:
+RUNTIMES = tuple(name for name, _ in _INTERPRETERS)
+
+
+def _load(path: Path | str, threads: int, runtimes: Sequence[str] = RUNTIMES) -> tuple[str, Any]:
     check_flatbuffer(path)
     reason = ""
     for runtime, module in _INTERPRETERS:
+        if runtime not in runtimes:
+            continue
         try:
             # Importing says nothing: tflite-runtime imports with NumPy 2 and fails afterwards.
             with warnings.catch_warnings(), stderr_held():
@@ -137,14 +142,23 @@ def _load(path: Path | str, threads: int) -> tuple[str, Any]:
 class TFLiteModel:
     """A student as a .tflite file: float32 or int8, one input ``[1, ...]``, one output.
 
+    Args:
+        path: The file.
+        threads: Of the interpreter.
+        runtimes: Which of ``RUNTIMES`` may run it; the first that is installed does.
+
     Attributes:
+        name: Of the file.
         runtime: Which interpreter runs it.
         input_shape: With the batch axis, which is 1.
         output_shape: The same.
     """
 
-    def __init__(self, path: Path | str, threads: int = 1) -> None:
-        self.runtime, self._interpreter = _load(path, threads)
+    def __init__(
+        self, path: Path | str, threads: int = 1, runtimes: Sequence[str] = RUNTIMES
+    ) -> None:
+        self.name = Path(path).name
+        self.runtime, self._interpreter = _load(path, threads, runtimes)
         inputs = self._interpreter.get_input_details()
         outputs = self._interpreter.get_output_details()
         if len(inputs) != 1 or len(outputs) != 1 or list(inputs[0]["shape"])[:1] != [1]:
@@ -156,14 +170,24 @@ class TFLiteModel:
         self.input_shape = tuple(int(size) for size in self._input["shape"])
         self.output_shape = tuple(int(size) for size in self._output["shape"])
 
+    @property
+    def hears_waveforms(self) -> bool:
+        """Whether the front end is in the file: samples in, probabilities out."""
+        return len(self.input_shape) == 2
+
+    @property
+    def output_step(self) -> float:
+        """Difference between two neighbouring output values of an int8 model; 0 for float."""
+        return float(self._output["quantization"][0])
+
     def predict(self, features: np.ndarray) -> np.ndarray:
         """Runs one row after the other.
 
         Args:
-            features: float32 ``[batch, frames, mels]``.
+            features: float32 ``[batch, frames, mels]``, or ``[batch, samples]``.
 
         Returns:
-            float32 logits ``[batch, classes]``.
+            float32 logits (of waveforms: probabilities) ``[batch, classes]``.
         """
         logits = np.empty((len(features), *self.output_shape[1:]), np.float32)
         for row, window in zip(logits, features, strict=True):

@@ -134,7 +134,7 @@ def test_default_model_is_the_newest_runs(run, int8, tmp_path, capsys, monkeypat
     shutil.copytree(int8.parent, copy / "export")
     status, lines, err = ask(capsys, path)
     assert (status, len(lines)) == (0, 1)
-    assert f"model: {copy / 'export' / 'student_int8.tflite'}" in err
+    assert f"model: {copy / 'export' / 'student_waveform.tflite'}" in err
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,71 @@
+"""What stands beside the exported files for those who only take them: README, card, checksums."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from ser_kd import __version__, files
+from ser_kd.config import Config
+
+_TEMPLATES = Path(__file__).parent / "templates"
+CHECKSUMS = "SHA256SUMS"
+
+
+def write(
+    export_dir: Path,
+    config: Config,
+    labels: tuple[str, ...],
+    models: Mapping[str, Mapping[str, Any]],
+    keras_ua: float,
+) -> None:
+    """Writes ``README.md`` (how to feed the files), ``MODEL_CARD.md`` and ``SHA256SUMS``.
+
+    Args:
+        export_dir: Receives them.
+        config: Of the run.
+        labels: In output order.
+        models: Figures by kind, as of ``export.json``.
+        keras_ua: UA of the Keras model on the validation clips.
+    """
+    teachers = [f"{name} ({teacher.kind})" for name, teacher in config.teachers.items()]
+    facts = {
+        "name": config.name,
+        "version": __version__,
+        "seed": config.seed,
+        "corpus": config.corpus.name,
+        "teachers": ", ".join(teachers) or "none",
+        "labels": ", ".join(labels),
+        "classes": len(labels),
+        "rate_hz": config.audio.sample_rate_hz,
+        "samples": config.audio.window_samples,
+        "seconds": f"{config.audio.window_seconds:g}",
+        "hop_seconds": f"{config.audio.window_hop_seconds:g}",
+        "waveform_ua": f"{models['waveform']['ua']:.1%}",
+        "keras_ua": f"{keras_ua:.1%}",
+        "table": _table(models),
+    }
+    for template in sorted(_TEMPLATES.iterdir()):
+        text = Template(template.read_text(encoding="utf-8")).substitute(facts)
+        _write(export_dir / template.name, text)
+    sums = (f"{model['sha256']}  {model['file']}\n" for model in models.values())
+    _write(export_dir / CHECKSUMS, "".join(sums))
+
+
+def _write(path: Path, text: str) -> None:
+    with files.atomic(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def _table(models: Mapping[str, Mapping[str, Any]]) -> str:
+    rows = [
+        "| file | input -> output | size | UA, validation | same label as Keras |",
+        "|---|---|---|---|---|",
+    ]
+    for kind, model in models.items():
+        takes = "samples -> probabilities" if kind == "waveform" else "log-mel -> logits"
+        rows.append(
+            f"| `{model['file']}` | {takes} | {model['bytes'] / 1e3:,.0f} kB "
+            f"| {model['ua']:.1%} | {model['agreement']:.1%} |"
+        )
+    return "\n".join(rows)
