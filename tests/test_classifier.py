@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from test_encoder import QUIET, TINY, numpy
 
 from ser_kd.encoder.architecture import architecture
 from ser_kd.encoder.model import SpeechEncoder
@@ -12,32 +13,12 @@ from ser_kd.teachers.classifier import AttentiveStatistics, LayerSum, SpeechClas
 # Keras saves a TensorFlow variable through a NumPy 1 interface.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
-TINY = {
-    "conv_dim": [8, 8, 8],
-    "conv_kernel": [10, 4, 3],
-    "conv_stride": [5, 4, 2],
-    "hidden_size": 16,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 2,
-    "intermediate_size": 24,
-    "num_conv_pos_embeddings": 8,
-    "num_conv_pos_embedding_groups": 4,
-    "layerdrop": 0.0,
-    "initializer_range": 0.2,
-    "hidden_dropout": 0.0,
-    "activation_dropout": 0.0,
-    "attention_dropout": 0.0,
-    "apply_spec_augment": False,
-}
+SMALL = {**TINY, **QUIET, "num_hidden_layers": 1}
 
 
 @pytest.fixture(autouse=True)
 def seed():
     keras.utils.set_random_seed(1)
-
-
-def numpy(x) -> np.ndarray:
-    return tf.convert_to_tensor(x).numpy()
 
 
 def tones(clips: int, samples: int = 800) -> tuple[dict[str, np.ndarray], np.ndarray]:
@@ -54,7 +35,9 @@ def tones(clips: int, samples: int = 800) -> tuple[dict[str, np.ndarray], np.nda
 
 
 def classifier(architecture_fields: dict | None = None, **arguments) -> SpeechClassifier:
-    encoder = SpeechEncoder(architecture(**{**TINY, **(architecture_fields or {})}), name="encoder")
+    encoder = SpeechEncoder(
+        architecture(**{**SMALL, **(architecture_fields or {})}), name="encoder"
+    )
     settings = {"projection": 8, "dropout": 0.0, **arguments}
     model = SpeechClassifier(encoder, 2, name="teacher", **settings)
     model.build()
