@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ser_kd import files
+from ser_kd import files, streaming
 from ser_kd.audio import AudioError, decode, is_silent, window_starts
 from ser_kd.config import Config, LogMelConfig
 from ser_kd.errors import UserError
 from ser_kd.progress import say
+from ser_kd.streaming import Streamer
 from ser_kd.targets import softmax
 from ser_kd.tflite import TFLiteModel
 
@@ -308,8 +309,8 @@ def default_model() -> Path:
     run_dir = newest_run()
     if run_dir is None:
         raise UserError(
-            "there is no model yet: train one first (python train.py), or give a .tflite or "
-            ".keras file before the audio files"
+            "there is no model yet: train one first (python train.py), or name a .tflite or "
+            ".keras file"
         )
     exported = run_dir / "export" / "student_waveform.tflite"
     return exported if exported.is_file() else run_dir / "student.keras"
@@ -321,14 +322,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "paths",
         nargs="+",
         metavar="[MODEL] FILE",
-        help="audio files; a first one that ends in .tflite or .keras is the model "
+        help="audio files; one that ends in .tflite or .keras, first or last, is the model "
         "(default: the newest run's)",
+    )
+    parser.add_argument(
+        "--stream",
+        action="store_true",
+        help="hear each file as a microphone would: an answer every 0.5 s, or 'no speech'",
     )
     parser.add_argument("--json", action="store_true", help="one JSON object per line")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Prints a line per file; files that cannot be read are named on stderr.
+    """Prints a line per file, or per update; files that cannot be read are named on stderr.
 
     Returns:
         0, or 1 if a file could not be read.
@@ -337,9 +343,10 @@ def run(arguments: argparse.Namespace) -> int:
         UserError: There is no model, or no audio file is given.
     """
     paths = [Path(path) for path in arguments.paths]
-    given = paths.pop(0) if paths[0].suffix in _MODEL_SUFFIXES else None
+    place = next((at for at in (0, -1) if paths[at].suffix in _MODEL_SUFFIXES), None)
+    given = None if place is None else paths.pop(place)
     if not paths:
-        raise UserError(f"which audio files? Give them after the model {given}")
+        raise UserError(f"which audio files? Give them beside the model {given}")
     model = given or default_model()
     predictor = Predictor.load(model)
     if not given:
@@ -347,6 +354,9 @@ def run(arguments: argparse.Namespace) -> int:
     failed = 0
     for path in paths:
         try:
+            if arguments.stream:
+                _stream(predictor, path, arguments.json)
+                continue
             prediction = predictor.predict(path)
         except AudioError as error:
             failed += 1
@@ -358,6 +368,17 @@ def run(arguments: argparse.Namespace) -> int:
     if failed:
         print(f"{failed} of {len(paths)} files could not be read", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _stream(predictor: Predictor, path: Path, as_json: bool) -> None:
+    frontend = predictor.frontend
+    waveform = decode(path, frontend.sample_rate_hz)
+    streamer = Streamer(predictor.predict_windows, predictor.labels, frontend)
+    for start in range(0, len(waveform), frontend.sample_rate_hz):
+        for update in streamer.push(waveform[start : start + frontend.sample_rate_hz]):
+            say(streaming.line(update, predictor.labels, as_json, str(path)))
+    for update in streamer.finish():
+        say(streaming.line(update, predictor.labels, as_json, str(path)))
 
 
 def _line(path: Path, prediction: Prediction, labels: tuple[str, ...], as_json: bool) -> str:
