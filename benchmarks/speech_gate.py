@@ -3,8 +3,8 @@
     python benchmarks/speech_gate.py FOLDER [FOLDER ...] [--clips 300]
 
 FOLDERs hold speech (any format that ``predict`` reads). Each clip is set to -12 and to -30 dBFS
-(RMS of its loud half), and is mixed with white and pink noise; noises are 200 windows of 3 s at -70 to
--6 dBFS, of one random generator. A clip passes if its whole length does. The last line is JSON.
+(RMS of its loud half), and is mixed with white and pink noise; noises are 200 windows of 3 s at -70
+to -6 dBFS, of one random generator. A clip passes if its whole length does. The last line is JSON.
 """
 
 import argparse
