@@ -5,11 +5,12 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from export.plot import family_svg
 from ser_kd import __version__, files
 from ser_kd.config import Config
 
 _TEMPLATES = Path(__file__).parent / "templates"
-CHECKSUMS = "SHA256SUMS"
+CHECKSUMS, PLOT = "SHA256SUMS", "family.svg"
 
 
 def write(
@@ -19,7 +20,7 @@ def write(
     models: Mapping[str, Mapping[str, Any]],
     keras_ua: float,
 ) -> None:
-    """Writes ``README.md`` (how to feed the files), ``MODEL_CARD.md`` and ``SHA256SUMS``.
+    """Writes ``README.md`` (how to feed the files), ``MODEL_CARD.md``, a plot and checksums.
 
     Args:
         export_dir: Receives them.
@@ -48,6 +49,7 @@ def write(
     for template in sorted(_TEMPLATES.iterdir()):
         text = Template(template.read_text(encoding="utf-8")).substitute(facts)
         _write(export_dir / template.name, text)
+    _write(export_dir / PLOT, family_svg(f"{config.name}: the exported files", models, keras_ua))
     sums = (f"{model['sha256']}  {model['file']}\n" for model in models.values())
     _write(export_dir / CHECKSUMS, "".join(sums))
 

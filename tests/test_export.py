@@ -140,6 +140,7 @@ def test_all_files_are_there_and_nothing_else(run, figures):
         "README.md",
         "MODEL_CARD.md",
         "SHA256SUMS",
+        "family.svg",
     }
     assert (run.export_dir / "labels.txt").read_text() == "angry\ncalm\nsad\n"
     frontend = json.loads((run.export_dir / "frontend.json").read_text())
