@@ -2,16 +2,16 @@
 
     python benchmarks/front_end.py [--model student_waveform.tflite] [--peer yamnet.tflite]
 
-Each is converted, then timed on one thread, in turns. ``--peer`` is any model
+Each is converted, then timed by ``android_bench --host``, one thread, in turns. ``--peer`` is any model
 with one input of samples at 16 kHz; what counts is time per second of audio. The last line is JSON.
 """
 
 import argparse
 import json
 import os
+import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 import numpy as np
 import tensorflow as tf
 
+from android_bench.results import read, summary
 from export import frontend
 from export.convert import _convert_module
 from ser_kd.config import LogMelConfig
@@ -86,26 +87,16 @@ FORMULATIONS: dict[str, Any] = {
 }
 
 
-def measure(paths: dict[str, Path]) -> dict[str, dict[str, float]]:
-    """Median of 200 inferences in 40 turns, one thread; input samples."""
-    interpreters, times = {}, {name: [] for name in paths}
-    for name, path in paths.items():
-        interpreter = load_interpreter(path)
-        (given,) = interpreter.get_input_details()
-        noise = np.random.default_rng(0).normal(0.0, 0.1, given["shape"]).astype(np.float32)
-        interpreter.set_tensor(given["index"], noise)
-        interpreter.invoke()
-        interpreters[name] = interpreter, int(np.prod(given["shape"]))
-    for _ in range(40):
-        for name, (interpreter, _) in interpreters.items():
-            for _ in range(5):
-                start = time.perf_counter()
-                interpreter.invoke()
-                times[name].append(1e3 * (time.perf_counter() - start))
-    return {
-        name: {"ms": float(np.median(times[name])), "samples": samples}
-        for name, (_, samples) in interpreters.items()
-    }
+def measure(paths: dict[str, Path], folder: Path) -> dict[str, float]:
+    """Median ms of an inference on one thread, by ``android_bench --host``: 10 turns of 30."""
+    command = [sys.executable, "-m", "android_bench", *map(str, paths.values()), "--host"]
+    command += ["--repetitions", "10", "--runs", "30", "--cooldown", "0", "--out", str(folder)]
+    done = subprocess.run(command, cwd=Path(__file__).parent.parent, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(done.stderr or done.stdout)
+    rows = summary(read(folder / "bench_host.json")["results"])
+    found = {row["model"]: row["median_ms"] for row in rows}
+    return {name: found[path.name] for name, path in paths.items()}
 
 
 def main() -> None:
@@ -122,17 +113,18 @@ def main() -> None:
         paths = {}
         for name, make in FORMULATIONS.items():
             signature = tf.TensorSpec((1, samples), tf.float32, name="pcm")
-            paths[name] = Path(folder, f"{len(paths)}.tflite")
+            paths[name] = Path(folder, f"front_end_{len(paths)}.tflite")
             paths[name].write_bytes(_convert_module(make(config, samples), signature))
         for name, path in (("model", parsed.model), ("peer", parsed.peer)):
             if path is not None:
                 paths[name] = path
         rows = {}
-        for name, times in measure(paths).items():
-            seconds = times.pop("samples") / config.sample_rate_hz
+        for name, milliseconds in measure(paths, Path(folder)).items():
+            (given,) = load_interpreter(paths[name]).get_input_details()
+            seconds = float(np.prod(given["shape"])) / config.sample_rate_hz
             rows[name] = {
-                "ms": round(times["ms"], 3),
-                "ms_per_second": round(times["ms"] / seconds, 4),
+                "ms": round(milliseconds, 3),
+                "ms_per_second": round(milliseconds / seconds, 4),
                 "kB": round(paths[name].stat().st_size / 1e3, 1),
             }
             print(
