@@ -2,8 +2,9 @@
 
     python benchmarks/front_end.py [--model student_waveform.tflite] [--peer yamnet.tflite]
 
-Each is converted, then timed by ``android_bench --host``, one thread, in turns. ``--peer`` is any model
-with one input of samples at 16 kHz; what counts is time per second of audio. The last line is JSON.
+Each is converted, then timed by ``android_bench --host``, one thread, in turns. ``--peer`` is any
+model with one input of samples at 16 kHz; what counts is time per second of audio. The last line is
+JSON.
 """
 
 import argparse
