@@ -55,6 +55,7 @@ def _config(parsed: argparse.Namespace) -> Config:
 def _train(config: Config, run_dir: Path | None) -> int:
     # Imported late: a wrong argument should not wait for TensorFlow.
     from export import export_run
+    from export.convert import calibration_windows
     from ser_kd import evaluation, report, resources, training
     from ser_kd.run import Run
 
@@ -71,6 +72,10 @@ def _train(config: Config, run_dir: Path | None) -> int:
     else:
         say("\n3. and 4. Student from labels alone")
     training.distilled_student(run, run_data, targets)
+    if config.quantization.epochs:
+        say("\n   The student once more, with the rounding of its int8 file")
+        calibration = calibration_windows(run_data.logmel, run_data.ids("training"), config)
+        training.int8_student(run, run_data, targets, calibration)
     say("\n5. Export to TensorFlow Lite")
     export_run(run, run_data)
     say("\n6. Scores, time and memory")

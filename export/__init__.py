@@ -4,6 +4,7 @@ Stages meet at files: whatever is in ``export/`` and younger than the student is
 export goes on where it was. ``export.json`` is written last.
 """
 
+import dataclasses
 import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,10 @@ __all__ = ["export_run", "table"]
 def export_run(run: "Run", run_data: "RunData", force: bool = False) -> dict[str, Any]:
     """Converts ``student.keras`` of a run to all forms and compares each of them with it.
 
+    Where the student was fine-tuned for int8 (``config.quantization``), int8 and waveform have the
+    fine-tuned weights. They too are compared with ``student.keras``, but the limit on agreement,
+    which is there to find failed conversions, is on that with the student they come from.
+
     Args:
         run: Has a trained student.
         run_data: Its data: int8 is calibrated on training clips, all are compared on the
@@ -45,11 +50,20 @@ def export_run(run: "Run", run_data: "RunData", force: bool = False) -> dict[str
     student, folder, config = run.student_path, run.export_dir, run.config
     if not student.is_file():
         raise UserError(f"{run.directory} has no student.keras: train first, python train.py")
+    if not run.int8_student_path.is_file():
+        raise UserError(
+            f"{run.directory} asks for quantization.epochs = {config.quantization.epochs}, but its "
+            f"{_name(run, run.int8_student_path)} is not there: python train.py makes it"
+        )
     figures = None if force else _finished(run)
     if figures is None:
         figures = _export(run, run_data, force)
         files.write_json(folder / "export.json", figures)
-    found = verify.problems(figures["models"], config.export)
+    own = {
+        kind: {**model, "agreement": model.get("own_agreement", model["agreement"])}
+        for kind, model in figures["models"].items()
+    }
+    found = verify.problems(own, config.export)
     if found:
         raise UserError("; ".join(found) + f"; all figures are in {folder / 'export.json'}")
     return figures
@@ -61,6 +75,9 @@ def _export(run: "Run", run_data: "RunData", force: bool) -> dict[str, Any]:
 
     student, folder, config = run.student_path, run.export_dir, run.config
     folder.mkdir(parents=True, exist_ok=True)
+    if _told_int8_student(run) != _int8_student(run):
+        # Fine-tuning was given up: its file is younger than the student that counts again.
+        convert.model_path(folder, "int8").unlink(missing_ok=True)
     (folder / "export.json").unlink(missing_ok=True)  # it tells of other files
     for partial in folder.glob(".partial-*"):  # left by a process that was killed
         partial.unlink(missing_ok=True)
@@ -76,27 +93,38 @@ def _export(run: "Run", run_data: "RunData", force: bool) -> dict[str, Any]:
         )
     keras = keras_logits(model)
     verify.check_model(keras, windows[:4], len(labels), student.name)
-    batches = [keras(windows[first : first + 128]) for first in range(0, len(windows), 128)]
     truth = run_data.one_hot(validation.ids).argmax(1)
     pcm = functools.partial(convert.pcm_batches, run_data.waveforms.select(validation.ids), config)
-    reference = verify.Reference(clips, windows, pcm, truth, np.concatenate(batches))
+    reference = verify.Reference(clips, windows, pcm, truth, _in_batches(keras, windows))
 
     convert.write_sidecars(folder, config, labels)
+    sources = dict.fromkeys(convert.KINDS, student)
+    sources["int8"] = sources[convert.WAVEFORM] = run.int8_student_path
     missing = tuple(
         kind
         for kind in convert.KINDS
-        if force or not _kept(convert.model_path(folder, kind), student)
+        if force or not _kept(convert.model_path(folder, kind), sources[kind])
     )
     calibration = convert.calibration_windows(run_data.logmel, run_data.ids("training"), config)
-    convert.convert(model, missing, folder, calibration)
-    sources = [convert.model_path(folder, "int8"), *(folder / name for name in convert.SIDECARS)]
-    if force or not files.is_current(convert.model_path(folder, convert.WAVEFORM), sources):
+    for source in dict.fromkeys(sources.values()):
+        kinds = tuple(kind for kind in missing if sources[kind] == source)
+        trained = model if source == student else load_keras(source)
+        convert.convert(trained, kinds, folder, calibration)
+    pieces = [convert.model_path(folder, "int8"), *(folder / name for name in convert.SIDECARS)]
+    if force or not files.is_current(convert.model_path(folder, convert.WAVEFORM), pieces):
         convert.write_waveform_model(folder, config, labels)
+    own = reference if run.int8_student_path == student else _own_reference(run, reference)
     models = {}
     for kind in (*convert.KINDS, convert.WAVEFORM):
         say(f"  comparing {kind} with Keras on {len(validation):,} validation clips")
         path = convert.model_path(folder, kind)
         models[kind] = {**verify.compare(path, reference), **describe(path)}
+        if run.int8_student_path != student:
+            models[kind]["student"] = _name(run, sources[kind])
+        if sources[kind] != student:
+            figures = verify.compare(path, own)
+            for key in ("agreement", "mean_logit_difference"):
+                models[kind][f"own_{key}"] = figures[key]
     models["int8"]["not_int8"] = verify.not_int8(convert.model_path(folder, "int8"))
     measured = measure_all([convert.model_path(folder, kind) for kind in models])
     for figures, times in zip(models.values(), measured, strict=True):
@@ -104,6 +132,7 @@ def _export(run: "Run", run_data: "RunData", force: bool) -> dict[str, Any]:
     package.write(folder, config, labels, models, reference.ua)
     return {
         "student_sha256": verify.sha256(student),
+        **_int8_student(run),
         "parameters": model.count_params(),
         "calibration_clips": min(config.export.calibration_clips, len(run_data.ids("training"))),
         "calibration_windows": len(calibration),
@@ -113,6 +142,37 @@ def _export(run: "Run", run_data: "RunData", force: bool) -> dict[str, Any]:
         "keras_nll": reference.nll(reference.probs),
         "models": models,
     }
+
+
+def _in_batches(logits: verify.Logits, windows: np.ndarray) -> np.ndarray:
+    batches = [logits(windows[first : first + 128]) for first in range(0, len(windows), 128)]
+    return np.concatenate(batches)
+
+
+def _own_reference(run: "Run", reference: verify.Reference) -> verify.Reference:
+    """What the student that was fine-tuned for int8 says in float."""
+    logits = keras_logits(load_keras(run.int8_student_path))
+    return dataclasses.replace(reference, logits=_in_batches(logits, reference.windows))
+
+
+def _int8_student(run: "Run") -> dict[str, str]:
+    """What is told of the student that int8 and waveform come from, where that is another one."""
+    if run.int8_student_path == run.student_path:
+        return {}
+    return {"int8_student_sha256": verify.sha256(run.int8_student_path)}
+
+
+def _told_int8_student(run: "Run") -> dict[str, str]:
+    """The same as an earlier export told it; where there was none, as it is."""
+    try:
+        told = files.read_json(run.export_dir / "export.json")
+        return {key: told[key] for key in ("int8_student_sha256",) if key in told}
+    except (OSError, ValueError, TypeError):
+        return _int8_student(run)
+
+
+def _name(run: "Run", student: Path) -> str:
+    return student.relative_to(run.directory).as_posix()
 
 
 def _kept(path: Path, student: Path) -> bool:
@@ -129,6 +189,7 @@ def _finished(run: "Run") -> dict[str, Any] | None:
         hashes = [model["sha256"] for model in figures["models"].values()]
         whole = (
             figures["student_sha256"] == verify.sha256(run.student_path)
+            and _told_int8_student(run) == _int8_student(run)
             and hashes == [verify.sha256(run.export_dir / name) for name in names]
             and all(
                 (run.export_dir / n).is_file()

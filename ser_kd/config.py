@@ -166,6 +166,19 @@ LABELS_ONLY = DistillConfig(label_weight=1.0, logit_weight=0.0, temperature=1.0)
 
 
 @dataclass(frozen=True)
+class QuantizationConfig:
+    """Quantisation-aware fine-tuning of the finished student: see ``ser_kd.quantization``.
+
+    For a student that loses more than a point as int8. ``epochs = 0`` leaves it out. The rate falls
+    from ``learning_rate`` to a hundredth of it along ``fit.decay``, without warm-up; everything
+    else is as in the student's training.
+    """
+
+    epochs: int = 0
+    learning_rate: float = 1e-4
+
+
+@dataclass(frozen=True)
 class ExportConfig:
     """What an exported file may differ by, on the validation clips, before the export fails.
 
@@ -256,6 +269,7 @@ class Config:
     student: StudentConfig = StudentConfig()
     fit: FitConfig = FitConfig()
     distill: DistillConfig = DistillConfig()
+    quantization: QuantizationConfig = QuantizationConfig()
     export: ExportConfig = ExportConfig()
 
 
@@ -466,6 +480,7 @@ def _check(config: Config) -> None:
         ),
         *_network_rules("", config.student, config.fit, config.augment),
         *_view_rules(config.views),
+        *_quantization_rules(config.quantization, config.student),
         (
             "corpus.unlabelled_dirs",
             not corpus.unlabelled_dirs or bool(config.teachers and distill.logit_weight > 0),
@@ -526,6 +541,19 @@ def _view_rules(views: ViewsConfig) -> list[_Rule]:
         ("views.speed", 0 <= views.speed <= 0.5, "from 0 to 0.5"),
         ("views.noise_probability", 0 <= views.noise_probability <= 1, "from 0 to 1"),
         ("views.noise_snr_db", -60 <= low <= high <= 120, "lowest, highest, within -60 to 120"),
+    ]
+
+
+def _quantization_rules(quantization: QuantizationConfig, student: StudentConfig) -> list[_Rule]:
+    rate = quantization.learning_rate
+    return [
+        ("quantization.epochs", quantization.epochs >= 0, "at least 0"),
+        (
+            "quantization.epochs",
+            quantization.epochs == 0 or student.kind != "crnn",
+            "0 for student.kind = 'crnn', whose LSTM it does not know",
+        ),
+        ("quantization.learning_rate", 0 < rate < math.inf, "above 0"),
     ]
 
 

@@ -1,7 +1,7 @@
 """Training and running one log-mel network: a student, or a member of the teacher ensemble."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import keras
@@ -67,17 +67,72 @@ def train_logmel_network(
     classes = targets["labels"].shape[1]
     model = build_student(network, window, logmel.mels, classes)
     views = np.arange(len(arrays))[:, np.newaxis] if views is None else views
-    has_label = targets["labels"].sum(axis=1, keepdims=True)  # [views, 1], 1 or 0
     first_views = views[:, 0]
-    labelled = first_views[has_label[first_views, 0] > 0]
+    labelled = first_views[targets["labels"][first_views].sum(axis=1) > 0]
     mean, deviation = data.feature_statistics(arrays.take(labelled))
     model.get_layer("standardize").set_statistics(mean, deviation)
+    score = None
+    if validation is not None:
+        predictor = LogMelPredictor(model, data.Windowing.of(audio, logmel))
+        score = functools.partial(predictor.score, *validation)
+    fit_logmel_network(
+        model,
+        mean,
+        arrays,
+        targets,
+        fit,
+        augment,
+        distill,
+        logmel,
+        seed,
+        name,
+        directory,
+        score,
+        views,
+    )
+    return model
+
+
+def fit_logmel_network(
+    model: keras.Model,
+    mean_db: np.ndarray,
+    arrays: data.ClipArrays,
+    targets: Mapping[str, np.ndarray],
+    fit: FitConfig,
+    augment: AugmentConfig,
+    distill: DistillConfig,
+    logmel: LogMelConfig,
+    seed: int,
+    name: str,
+    directory: Path,
+    score: Callable[[], Mapping[str, float]] | None,
+    views: np.ndarray,
+) -> None:
+    """The part of ``train_logmel_network`` that has a network and its statistics: the training.
+
+    Args:
+        model: Log-mel ``[batch, frames, mels]`` -> logits; its weights are changed.
+        mean_db: Mean log-mel ``[mels]`` of the training clips, which masks and shifts fill in.
+        arrays: See ``train_logmel_network``, as for all that is not named here.
+        targets: See there.
+        fit: See there.
+        augment: See there.
+        distill: See there.
+        logmel: See there.
+        seed: See there.
+        name: See there.
+        directory: See there.
+        score: Scores of the model as it is; see ``fitting.fit``.
+        views: See there.
+    """
+    window, classes = model.input_shape[1], targets["labels"].shape[1]
     distiller = Distiller(
         model, distill.label_weight, distill.logit_weight, distill.temperature, name=name
     )
     smooth = fit.label_smoothing
+    has_label = targets["labels"].sum(axis=1, keepdims=True)  # [views, 1], 1 or 0
     labels = targets["labels"] * (1.0 - smooth) + has_label * (smooth / classes)
-    transform = data.logmel_transform(augment, logmel, mean, distill.temperature)
+    transform = data.logmel_transform(augment, logmel, mean_db, distill.temperature)
     roll = round(augment.shift_seconds / logmel.hop_seconds)
 
     def batches(epochs: range) -> tf.data.Dataset:
@@ -93,10 +148,6 @@ def train_logmel_network(
             views,
         )
 
-    score = None
-    if validation is not None:
-        predictor = LogMelPredictor(model, data.Windowing.of(audio, logmel))
-        score = functools.partial(predictor.score, *validation)
     fitting.fit(
         distiller,
         batches,
@@ -106,7 +157,6 @@ def train_logmel_network(
         name,
         score,
     )
-    return model
 
 
 class LogMelPredictor:

@@ -35,6 +35,8 @@ _MAY_CHANGE = (
     "export.min_agreement",
     "export.max_ua_drop",
 )
+# Settings that nothing depends on before the student is fine-tuned for int8.
+_OF_INT8 = ("quantization.epochs", "quantization.learning_rate")
 _PACKAGES = ("tensorflow", "keras", "numpy", "ai-edge-litert", "tflite-runtime", "transformers")
 
 
@@ -218,16 +220,18 @@ class Run:
             # Through a config: settings that are newer than the run have their defaults.
             before = _flat(config_to_dict(config_from_dict(_read_config(path))))
             now = _flat(config_to_dict(config))
+            may_change = _MAY_CHANGE if run.int8_aware_dir.exists() else _MAY_CHANGE + _OF_INT8
             changed = [
                 key
                 for key in [*now, *before]
-                if before.get(key) != now.get(key) and key not in _MAY_CHANGE
+                if before.get(key) != now.get(key) and key not in may_change
             ]
             if changed:
                 key = changed[0]
+                folder = run.int8_aware_dir if set(changed) <= set(_OF_INT8) else "the folder"
                 raise UserError(
                     f"{directory} holds a run with other settings ({key} = {before.get(key)!r}, "
-                    f"now {now.get(key)!r}); give another --run-dir, or delete the folder"
+                    f"now {now.get(key)!r}); give another --run-dir, or delete {folder}"
                 )
         return run
 
@@ -254,6 +258,17 @@ class Run:
     def baseline_dir(self) -> Path:
         """Where the student that learns from labels alone is trained."""
         return self.directory / "baseline"
+
+    @property
+    def int8_aware_dir(self) -> Path:
+        """Where the student is fine-tuned for int8, if ``config.quantization`` asks for it."""
+        return self.directory / "int8_aware"
+
+    @property
+    def int8_student_path(self) -> Path:
+        """The student whose weights the int8 files have."""
+        fine_tuned = self.config.quantization.epochs > 0
+        return (self.int8_aware_dir if fine_tuned else self.directory) / self.student_path.name
 
     @property
     def export_dir(self) -> Path:

@@ -1,16 +1,19 @@
 """The stages from a corpus to trained students. What is finished is found again."""
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 
 from ser_kd import files, fitting
-from ser_kd.config import LABELS_ONLY, DistillConfig, FileTeacherConfig
+from ser_kd.config import LABELS_ONLY, Config, DistillConfig, FileTeacherConfig, FitConfig
 from ser_kd.logmel_network import train_logmel_network
 from ser_kd.predict import load_keras
 from ser_kd.progress import say
+from ser_kd.quantization import fine_tune_for_int8
 from ser_kd.run import Run, RunData
 from ser_kd.targets import Targets, mix_teachers
 from ser_kd.teachers.crossfit import make_teacher, targets_path, teacher_targets
@@ -42,14 +45,40 @@ def distilled_student(run: Run, run_data: RunData, targets: Mapping[str, Targets
     shown that view and learns what the teachers say of it. An epoch covers labelled and unlabelled
     clips alike; an unlabelled one has no part in the label term.
     """
+    distill, logits = _teaching(run, run_data, targets)
+    name = "student, distilled" if logits else "student, labels alone"
+    return _student(run, run_data, run.directory, distill, logits, name)
+
+
+def int8_student(
+    run: Run, run_data: RunData, targets: Mapping[str, Targets], calibration: np.ndarray
+) -> keras.Model:
+    """``student.keras``, trained on with its int8 file's rounding: ``int8_aware/student.keras``.
+
+    It is shown and taught what the student was. For runs that ask for it (``config.quantization``).
+
+    Args:
+        run: Has its ``student.keras``.
+        run_data: Its data.
+        targets: Of its teachers.
+        calibration: float32 ``[windows, frames, mels]``, those that the export calibrates on.
+    """
+    distill, logits = _teaching(run, run_data, targets)
+    name = "student, fine-tuned for int8"
+    return _student(run, run_data, run.int8_aware_dir, distill, logits, name, calibration)
+
+
+def _teaching(
+    run: Run, run_data: RunData, targets: Mapping[str, Targets]
+) -> tuple[DistillConfig, dict[str, np.ndarray]]:
+    """Weights of the loss, and the teachers' logits if there are teachers."""
     config = run.config.distill
     chosen = {name: targets[name] for name in (config.teachers or targets)}
     if not chosen:
-        return _student(run, run_data, run.directory, LABELS_ONLY, {}, "student, labels alone")
+        return LABELS_ONLY, {}
     ids, views = _student_ids(run_data)
     mixed = mix_teachers(chosen, config.teachers, ids, config.temperature, views)
-    logits = {"teacher_logits": mixed}
-    return _student(run, run_data, run.directory, config, logits, "student, distilled")
+    return config, {"teacher_logits": mixed}
 
 
 def _student_ids(run_data: RunData) -> tuple[list[str], list[int]]:
@@ -74,7 +103,9 @@ def _student(
     distill: DistillConfig,
     teacher_logits: Mapping[str, np.ndarray],
     name: str,
+    calibration: np.ndarray | None = None,
 ) -> keras.Model:
+    """Trains a student from the start or, given windows to calibrate on, the finished one on."""
     path = directory / run.student_path.name
     if path.exists():
         say(f"  {name}: {path} is there")
@@ -84,23 +115,38 @@ def _student(
     training = run_data.training_logmel
     validation = run_data.logmel.select(run_data.ids("validation"))
     truth = run_data.one_hot(validation.ids).argmax(1)
-    model = train_logmel_network(
-        training,
-        {"labels": run_data.one_hot(training.ids), **teacher_logits},
-        config.student,
-        config.fit,
-        config.augment,
-        distill,
-        config.audio,
-        config.logmel,
+    shared: dict[str, Any] = {
+        "arrays": training,
+        "targets": {"labels": run_data.one_hot(training.ids), **teacher_logits},
+        "augment": config.augment,
+        "distill": distill,
+        "audio": config.audio,
+        "logmel": config.logmel,
         # The same for every student of a run: only what they are taught differs.
-        fitting.network_seed(config.seed, "student"),
-        name,
-        directory,
-        (validation, truth),
-        run_data.student_rows(with_unlabelled=distill.logit_weight > 0),
-    )
+        "seed": fitting.network_seed(config.seed, "student"),
+        "name": name,
+        "directory": directory,
+        "validation": (validation, truth),
+        "views": run_data.student_rows(with_unlabelled=distill.logit_weight > 0),
+    }
+    if calibration is None:
+        model = train_logmel_network(network=config.student, fit=config.fit, **shared)
+    else:
+        model = fine_tune_for_int8(
+            load_keras(run.student_path), calibration, fit=_int8_fit(config), **shared
+        )
     with files.atomic(path) as partial:
         model.save(partial)
     fitting.forget_state(directory)
     return model
+
+
+def _int8_fit(config: Config) -> FitConfig:
+    rate = config.quantization.learning_rate
+    return dataclasses.replace(
+        config.fit,
+        epochs=config.quantization.epochs,
+        learning_rate=rate,
+        final_learning_rate=rate / 100,
+        warmup_epochs=0.0,
+    )

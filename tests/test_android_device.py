@@ -477,8 +477,13 @@ def test_ctrl_c_keeps_what_there_is_and_cleans_up(plug, models, tmp_path):
     device = plug(replace(FIXED, tool={"mode": "fixed", "modes": {"2": "hang"}}))
     binary = make_binary(tmp_path / "benchmark_model")
     out = tmp_path / "out"
+    # SIGINT is ignored where the tests run in the background, and a child inherits that.
+    program = (
+        "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "runpy.run_module('android_bench', run_name='__main__')"
+    )
     command = [
-        *(sys.executable, "-m", "android_bench", models[0], "--binary", binary, "--out", out),
+        *(sys.executable, "-c", program, models[0], "--binary", binary, "--out", out),
         *("--cooldown", 0, "--threads", "1,2", "--repetitions", 8, "--fixed-performance"),
     ]
     with subprocess.Popen(
@@ -489,7 +494,10 @@ def test_ctrl_c_keeps_what_there_is_and_cleans_up(plug, models, tmp_path):
         _wait_for(lambda: pid_file.read_text().strip())
         tool = int(pid_file.read_text())
         process.send_signal(signal.SIGINT)
-        _stdout, stderr = process.communicate(timeout=30)
+        try:
+            _, stderr = process.communicate(timeout=30)
+        finally:
+            process.kill()
     assert process.returncode == 130
     assert "interrupted" in stderr
     assert "Traceback" not in stderr
