@@ -82,7 +82,7 @@ def _train(config: Config, run_dir: Path | None) -> int:
     evaluation.evaluate(run, run_data, targets)
     resources.measure_run(run)
     say("\n" + report.summary(run.directory))
-    _say_what_next(run.export_dir / "student_int8.tflite", config)
+    _say_what_next(run.export_dir / "student_waveform.tflite", config)
     return 0
 
 
@@ -98,7 +98,7 @@ def _announce(directory: Path, config: Config) -> None:
 
 
 def _say_what_next(model: Path, config: Config) -> None:
-    say(f"\nFor the phone: {model} with labels.txt and frontend.json beside it.")
+    say(f"\nFor the phone: {model} with labels.txt (README.md beside it shows how)")
     say(f"Try it:        python -m ser_kd predict {model} SOME_SPEECH.wav")
     if config.corpus.name == "demo":
         say("Real speech:   python -m ser_kd data crema_d ~/CREMA-D --download")

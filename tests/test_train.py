@@ -109,7 +109,7 @@ def test_what_is_said(finished):
     assert "12 test clips of 2 speakers never trained on" in said
     assert "SYNTHETIC" not in said
     assert "python -m ser_kd predict" in lines[-1]
-    assert str(directory / "export" / "student_int8.tflite") in lines[-1]
+    assert str(directory / "export" / "student_waveform.tflite") in lines[-1]
 
 
 def run_and_data(directory: Path) -> tuple[Run, RunData]:
