@@ -225,8 +225,9 @@ def test_no_model(microphone, capsys, monkeypatch, tmp_path):
 def test_a_real_ctrl_c():
     """A microphone that never stops, on a thread of its own, and a signal from outside."""
     program = """
-import sys, threading, time, types
+import signal, sys, threading, time, types
 import numpy as np
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where tests run in background
 from test_listen import FakeSoundDevice, FakeStream, FRONTEND, LABELS, loudness, voice
 from ser_kd.__main__ import main
 from ser_kd.predict import Predictor
@@ -256,7 +257,10 @@ sys.exit(main(["listen", "a.tflite"]))
     ) as process:
         assert process.stdout.readline().startswith("   1.0 s  ")
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=20)
+        try:
+            _, err = process.communicate(timeout=20)
+        finally:
+            process.kill()
     assert process.returncode == 0, err
     assert "\nstopped after " in err
     assert "Traceback" not in err
