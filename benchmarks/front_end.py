@@ -24,7 +24,7 @@ import tensorflow as tf
 
 from android_bench.results import read, summary
 from export import frontend
-from export.convert import _convert_module
+from export.convert import convert_module
 from ser_kd.config import LogMelConfig
 from ser_kd.features import mel_filters
 from ser_kd.tflite import load_interpreter
@@ -115,7 +115,7 @@ def main() -> None:
         for name, make in FORMULATIONS.items():
             signature = tf.TensorSpec((1, samples), tf.float32, name="pcm")
             paths[name] = Path(folder, f"front_end_{len(paths)}.tflite")
-            paths[name].write_bytes(_convert_module(make(config, samples), signature))
+            paths[name].write_bytes(convert_module(make(config, samples), signature))
         for name, path in (("model", parsed.model), ("peer", parsed.peer)):
             if path is not None:
                 paths[name] = path

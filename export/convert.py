@@ -127,11 +127,11 @@ def write_waveform_model(export_dir: Path, config: Config, labels: tuple[str, ..
     front = FrontEnd(config.logmel, samples)
     pieces = [
         store_as_float16(
-            _convert_module(front, tf.TensorSpec((1, samples), tf.float32, name=PCM)),
+            convert_module(front, tf.TensorSpec((1, samples), tf.float32, name=PCM)),
             front.filters.shape[::-1],  # as a fully connected layer has it
         ),
         model_path(export_dir, "int8").read_bytes(),
-        _convert_module(_Softmax(), tf.TensorSpec((1, len(labels)), tf.float32, name="logits")),
+        convert_module(_Softmax(), tf.TensorSpec((1, len(labels)), tf.float32, name="logits")),
     ]
     say(f"  joining the front end and int8 to {WAVEFORM}")
     with files.atomic(model_path(export_dir, WAVEFORM)) as partial:
@@ -148,7 +148,8 @@ class _Softmax(tf.Module):
         return tf.nn.softmax(logits)
 
 
-def _convert_module(module: tf.Module, signature: tf.TensorSpec) -> bytes:
+def convert_module(module: tf.Module, signature: tf.TensorSpec) -> bytes:
+    """A module of one input as a float32 .tflite model."""
     with tempfile.TemporaryDirectory(prefix="ser_kd-") as saved:
         function = module.__call__.get_concrete_function(signature)
         with stderr_held():

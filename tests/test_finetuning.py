@@ -15,7 +15,7 @@ from ser_kd.data import ClipArrays, Windowing
 from ser_kd.errors import UserError
 from ser_kd.run import Run
 from ser_kd.teachers.crossfit import teacher_targets
-from ser_kd.teachers.features import FeatureStore
+from ser_kd.teachers.feature_store import FeatureStore
 from ser_kd.teachers.finetuning import Wav2Vec2Teacher, clip_weights, precision
 from ser_kd.teachers.waveforms import batches_by_length, padded_samples, trimmed
 
@@ -157,7 +157,7 @@ def test_features_are_kept_by_content_and_go_on_after_a_kill(tmp_path, monkeypat
             raise KeyboardInterrupt
         return np.array([[clips.clip(i).astype(float).mean()] for i in range(len(clips))])
 
-    monkeypatch.setattr("ser_kd.teachers.features._CLIPS_PER_FILE", 1)
+    monkeypatch.setattr("ser_kd.teachers.feature_store._CLIPS_PER_FILE", 1)
     with pytest.raises(KeyboardInterrupt):
         FeatureStore(tmp_path, extract, "test").features(arrays)
     assert heard == ["c", "b", "a"]  # the longest first
@@ -308,8 +308,15 @@ def test_wrong_settings_show_before_any_training(teacher, message):
         make_teacher(table)
 
 
-def make_teacher(table: dict) -> Wav2Vec2Teacher:
-    config = config_from_dict({"teachers": {"wave": table}})
+def test_a_checkpoint_needs_its_own_sampling_rate():
+    rate = {"sample_rate_hz": 8_000}
+    sections = {"audio": rate, "logmel": {**rate, "max_hz": 3_900.0}}
+    with pytest.raises(UserError, match=r"checkpoint hears 16000 Hz, but .* = 8000"):
+        make_teacher({"kind": "wav2vec2", "checkpoint": str(CHECKPOINT)}, **sections)
+
+
+def make_teacher(table: dict, **sections) -> Wav2Vec2Teacher:
+    config = config_from_dict({"teachers": {"wave": table}, **sections})
     return Wav2Vec2Teacher("wave", config.teachers["wave"], config, None)
 
 

@@ -87,7 +87,7 @@ def test_a_transform_is_split_into_whole_parts(samples):
 def test_stored_front_end_is_within_a_fifth_of_a_decibel(tmp_path):
     config = LogMelConfig()
     front = FrontEnd(config, 16_000)
-    content = convert._convert_module(front, tf.TensorSpec((1, 16_000), tf.float32, name="pcm"))
+    content = convert.convert_module(front, tf.TensorSpec((1, 16_000), tf.float32, name="pcm"))
     small = store_as_float16(content, front.filters.shape[::-1])
     assert len(content) - len(small) > front.filters.size * 1.9
     path = tmp_path / "front.tflite"

@@ -5,4 +5,5 @@ layers.py           the building blocks; model.py puts them together
 checkpoint.py       name or folder -> encoder with its weights
 weights.py          tensor names -> the encoder's weights
 checkpoint_files.py name -> folder -> tensors; torch_file.py reads pytorch_model.bin without torch
+inspect.py          python -m ser_kd teacher inspect
 """

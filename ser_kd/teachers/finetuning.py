@@ -13,13 +13,13 @@ from ser_kd import data, files, fitting
 from ser_kd.config import Config, Wav2Vec2TeacherConfig
 from ser_kd.distiller import Distiller
 from ser_kd.encoder.architecture import architecture
-from ser_kd.encoder.checkpoint import Checkpoint, open_checkpoint
+from ser_kd.encoder.checkpoint import SAMPLE_RATE_HZ, Checkpoint, open_checkpoint
 from ser_kd.encoder.model import SpeechEncoder
 from ser_kd.errors import UserError
 from ser_kd.progress import say
 from ser_kd.run import RunData
 from ser_kd.teachers.classifier import Frozen, SpeechClassifier
-from ser_kd.teachers.features import FeatureStore
+from ser_kd.teachers.feature_store import FeatureStore
 from ser_kd.teachers.prediction import Predictor
 from ser_kd.teachers.waveforms import map_clips, trimmed
 
@@ -42,6 +42,11 @@ class Wav2Vec2Teacher:
         # What is wrong with either shows before any training.
         self._checkpoint: Checkpoint | None = None
         if teacher.checkpoint:
+            if config.audio.sample_rate_hz != SAMPLE_RATE_HZ:
+                raise UserError(
+                    f"teachers.{name}.checkpoint hears {SAMPLE_RATE_HZ} Hz, but "
+                    f"audio.sample_rate_hz = {config.audio.sample_rate_hz}"
+                )
             self._checkpoint = open_checkpoint(teacher.checkpoint, teacher.architecture)
         elif self.frozen == "encoder":
             raise UserError(
