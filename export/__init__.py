@@ -226,17 +226,23 @@ def table(figures: dict[str, Any]) -> str:
             for role, counts in model["dtypes"].items()
         )
         lines.append(f"{kind} tensors: {'; '.join(roles)}")
+        lines.append(f"{kind} without XNNPACK: {_differs(model['without_xnnpack'])}")
         for runtime, other in model["other_runtimes"].items():
-            differs = (
-                f"{other['max_steps']:.0f} steps"
-                if "max_steps" in other
-                else f"{other['max_difference']:.4f}"
-            )
             lines.append(
-                f"{kind} on {runtime}: same label {other['same_label']:.1%} of windows, outputs "
-                f"differ by at most {differs}"
+                f"{kind} on {runtime}: {_differs(other)}; by default: "
+                f"{_differs(other['by_default'])}"
             )
+    lines.append("other runtimes: against LiteRT, both without XNNPACK; by default: as they come.")
     return "\n".join(lines)
+
+
+def _differs(figures: dict[str, float]) -> str:
+    largest = (
+        f"{figures['max_steps']:.0f} steps"
+        if "max_steps" in figures
+        else f"{figures['max_difference']:.4f}"
+    )
+    return f"same label {figures['same_label']:.1%} of windows, outputs within {largest}"
 
 
 _READING_HELP = """\

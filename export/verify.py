@@ -99,7 +99,8 @@ def compare(path: Path, reference: Reference) -> dict[str, Any]:
     Returns:
         Size, agreement of the labels, UA and its difference from Keras, negative log-likelihood,
         absolute differences of the logits (of a waveform model: of log-probabilities), what the
-        other runtimes on this machine say, types of the tensors and operators.
+        runtime says without XNNPACK and what the other runtimes on this machine say, types of the
+        tensors and operators.
     """
     model = TFLiteModel(path)
     logits = _logits(model, reference)
@@ -109,6 +110,7 @@ def compare(path: Path, reference: Reference) -> dict[str, Any]:
     probs = reference.average(logits)
     predicted = probs.argmax(1)
     difference = np.abs(logits - expected)
+    plain = _logits(TFLiteModel(path, runtimes=[model.runtime], delegates=False), reference)
     ua = metrics.scores(reference.truth, predicted)["ua"]
     return {
         "file": path.name,
@@ -121,7 +123,8 @@ def compare(path: Path, reference: Reference) -> dict[str, Any]:
         "agreement": float(np.mean(predicted == reference.probs.argmax(1))),
         "mean_logit_difference": float(difference.mean()),
         "max_logit_difference": float(difference.max()),
-        "other_runtimes": _other_runtimes(path, model, logits, reference),
+        "without_xnnpack": _difference(plain, logits, model),
+        "other_runtimes": _other_runtimes(path, model, logits, plain, reference),
         "dtypes": tensor_dtypes(path),
     }
 
@@ -142,13 +145,21 @@ def _logits(model: TFLiteModel, reference: Reference) -> np.ndarray:
 
 
 def _other_runtimes(
-    path: Path, model: TFLiteModel, logits: np.ndarray, reference: Reference
+    path: Path, model: TFLiteModel, logits: np.ndarray, plain: np.ndarray, reference: Reference
 ) -> dict[str, Any]:
     """Runs the file on every other interpreter that is installed here and compares the outputs.
 
+    Args:
+        path: The file.
+        model: The file in the interpreter that the others are compared with.
+        logits: Its answers.
+        plain: Its answers without XNNPACK.
+        reference: Has the windows.
+
     Returns:
-        Runtime -> ``same_label`` (share of windows) and ``max_steps`` (largest difference in
-        quantisation steps, int8) or ``max_difference`` (float).
+        Runtime -> the figures of ``_difference``, both without XNNPACK: the same arithmetic, so
+        that every difference is one of reading the file. Under ``by_default`` those of the two as
+        they come, which for int8 may be XNNPACK against none: tflite-runtime 2.14 has none for it.
     """
     found: dict[str, Any] = {}
     for runtime in RUNTIMES:
@@ -159,14 +170,22 @@ def _other_runtimes(
         except UserError:
             continue  # not installed, or broken, as tflite-runtime is with NumPy 2
         answers = _logits(other, reference)
-        difference = float(np.abs(answers - logits).max())
-        same = float(np.mean(answers.argmax(1) == logits.argmax(1)))
-        step = model.output_step
+        other_plain = _logits(TFLiteModel(path, runtimes=[runtime], delegates=False), reference)
         found[runtime] = {
-            "same_label": same,
-            **({"max_steps": difference / step} if step else {"max_difference": difference}),
+            **_difference(other_plain, plain, model),
+            "by_default": _difference(answers, logits, model),
         }
     return found
+
+
+def _difference(some: np.ndarray, others: np.ndarray, model: TFLiteModel) -> dict[str, float]:
+    """``same_label`` (share of windows) and ``max_steps`` (largest difference in quantisation
+    steps, int8) or ``max_difference`` (float)."""
+    largest, step = float(np.abs(some - others).max()), model.output_step
+    return {
+        "same_label": float(np.mean(some.argmax(1) == others.argmax(1))),
+        **({"max_steps": largest / step} if step else {"max_difference": largest}),
+    }
 
 
 def not_int8(path: Path) -> list[str]:
@@ -193,17 +212,23 @@ def problems(models: dict[str, dict[str, Any]], config: ExportConfig) -> list[st
                 f"{name} loses {-figures['ua_difference']:.1%} UA on validation "
                 f"(export.max_ua_drop = {config.max_ua_drop:.1%})"
             )
+        plain = figures.get("without_xnnpack", {}).get("same_label", 1.0)
+        if plain < config.min_kernel_agreement:
+            found.append(
+                f"{name} gives the same label with and without XNNPACK for {plain:.1%} of the "
+                f"windows (export.min_kernel_agreement = {config.min_kernel_agreement:.1%})"
+            )
         for runtime, other in figures.get("other_runtimes", {}).items():
             if other["same_label"] < config.min_runtime_agreement:
                 found.append(
-                    f"{name} gives the same label on {runtime} and {figures['runtime']} for "
-                    f"{other['same_label']:.1%} of the windows "
+                    f"{name} gives the same label on {runtime} and {figures['runtime']}, both "
+                    f"without XNNPACK, for {other['same_label']:.1%} of the windows "
                     f"(export.min_runtime_agreement = {config.min_runtime_agreement:.1%})"
                 )
             if other.get("max_steps", 0.0) > config.max_runtime_steps + 0.01:
                 found.append(
                     f"{name} differs by {other['max_steps']:.0f} quantisation steps between "
-                    f"{runtime} and {figures['runtime']} "
+                    f"{runtime} and {figures['runtime']}, both without XNNPACK "
                     f"(export.max_runtime_steps = {config.max_runtime_steps})"
                 )
         if figures.get("not_int8"):

@@ -184,7 +184,9 @@ class ExportConfig:
 
     ``min_agreement`` and ``max_ua_drop``: against the Keras model. ``min_runtime_agreement`` (share
     of windows with the same label) and ``max_runtime_steps`` (of int8 outputs): between the
-    interpreters that are installed. int8 is calibrated on ``calibration_clips`` training clips.
+    interpreters that are installed, each with its own kernels. ``min_kernel_agreement`` (share of
+    windows): between those kernels and XNNPACK, whose int8 rounds differently. int8 is calibrated
+    on ``calibration_clips`` training clips.
     """
 
     calibration_clips: int = 500
@@ -192,16 +194,22 @@ class ExportConfig:
     max_ua_drop: float = 0.015
     min_runtime_agreement: float = 0.995
     max_runtime_steps: int = 2
+    min_kernel_agreement: float = 0.95
 
 
 @dataclass(frozen=True)
 class EnsembleTeacherConfig:
-    """``logmel_ensemble``: ``members`` log-mel networks per fold, differing in seed."""
+    """``logmel_ensemble``: ``members`` log-mel networks per fold, differing in seed.
+
+    ``statistics``: what the features are standardised with. ``speaker`` = mean and deviation of
+    each speaker's own clips, without labels: a teacher hears many clips of a person, a student one.
+    """
 
     kind: Literal["logmel_ensemble"] = "logmel_ensemble"
     folds: int = 5
     in_fold: bool = False
     members: int = 2
+    statistics: Literal["corpus", "speaker"] = "corpus"
     student: StudentConfig = StudentConfig(width=1.5, dropout=0.3)
     fit: FitConfig = FitConfig()
     augment: AugmentConfig = AugmentConfig()

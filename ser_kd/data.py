@@ -199,6 +199,32 @@ def feature_statistics(arrays: ClipArrays) -> tuple[np.ndarray, np.ndarray]:
     return values.mean(0).astype(np.float32), (values.std(0) + 1e-3).astype(np.float32)
 
 
+def restandardize(
+    arrays: ClipArrays,
+    groups: Sequence[str],
+    statistics: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    mean_db: np.ndarray,
+    deviation_db: np.ndarray,
+) -> ClipArrays:
+    """Log-mel frames in which every group (speaker) has the same mean and deviation per mel band.
+
+    Padding is left out of it: it stays what it is.
+
+    Args:
+        arrays: Log-mel frames.
+        groups: The group of each clip, ``[clips]``.
+        statistics: Group -> what ``feature_statistics`` says of it.
+        mean_db: ``[mels]``, which all groups have afterwards.
+        deviation_db: ``[mels]``, the same.
+    """
+    values = np.empty_like(arrays.values)
+    for index, group in enumerate(groups):
+        place = slice(arrays.offsets[index], arrays.offsets[index + 1])
+        mean, deviation = statistics[group]
+        values[place] = (arrays.values[place] - mean) * (deviation_db / deviation) + mean_db
+    return replace(arrays, values=values)
+
+
 def one_hot(clips: Sequence[Clip], ids: Sequence[str], labels: Sequence[str]) -> np.ndarray:
     """float32 ``[len(ids), classes]``."""
     emotion = {clip.id: clip.emotion for clip in clips}

@@ -114,7 +114,9 @@ def load_interpreter(path: Path | str, threads: int = 1) -> Any:
 RUNTIMES = tuple(name for name, _ in _INTERPRETERS)
 
 
-def _load(path: Path | str, threads: int, runtimes: Sequence[str] = RUNTIMES) -> tuple[str, Any]:
+def _load(
+    path: Path | str, threads: int, runtimes: Sequence[str] = RUNTIMES, delegates: bool = True
+) -> tuple[str, Any]:
     check_flatbuffer(path)
     reason = ""
     for runtime, module in _INTERPRETERS:
@@ -124,8 +126,14 @@ def _load(path: Path | str, threads: int, runtimes: Sequence[str] = RUNTIMES) ->
             # Importing says nothing: tflite-runtime imports with NumPy 2 and fails afterwards.
             with warnings.catch_warnings(), stderr_held():
                 warnings.simplefilter("ignore")  # TensorFlow's own is deprecated, and says so
-                interpreter = importlib.import_module(module).Interpreter(
-                    model_path=str(path), num_threads=threads
+                library = importlib.import_module(module)
+                kernels = library.OpResolverType
+                interpreter = library.Interpreter(
+                    model_path=str(path),
+                    num_threads=threads,
+                    experimental_op_resolver_type=kernels.AUTO
+                    if delegates
+                    else kernels.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
                 )
                 interpreter.allocate_tensors()
         except ModuleNotFoundError:
@@ -146,6 +154,8 @@ class TFLiteModel:
         path: The file.
         threads: Of the interpreter.
         runtimes: Which of ``RUNTIMES`` may run it; the first that is installed does.
+        delegates: Whether XNNPACK may replace the runtime's own kernels, as it does by default.
+            Both are right, but their int8 rounds differently.
 
     Attributes:
         name: Of the file.
@@ -155,10 +165,14 @@ class TFLiteModel:
     """
 
     def __init__(
-        self, path: Path | str, threads: int = 1, runtimes: Sequence[str] = RUNTIMES
+        self,
+        path: Path | str,
+        threads: int = 1,
+        runtimes: Sequence[str] = RUNTIMES,
+        delegates: bool = True,
     ) -> None:
         self.name = Path(path).name
-        self.runtime, self._interpreter = _load(path, threads, runtimes)
+        self.runtime, self._interpreter = _load(path, threads, runtimes, delegates)
         inputs = self._interpreter.get_input_details()
         outputs = self._interpreter.get_output_details()
         if len(inputs) != 1 or len(outputs) != 1 or list(inputs[0]["shape"])[:1] != [1]:

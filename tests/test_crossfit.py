@@ -27,7 +27,7 @@ from ser_kd.features import LogMel
 from ser_kd.logmel_network import LogMelPredictor
 from ser_kd.run import Run, RunData
 from ser_kd.targets import ALL_FOLDS, IN_FOLD, softmax
-from ser_kd.teachers.crossfit import teacher_targets
+from ser_kd.teachers.crossfit import make_teacher, teacher_targets
 from ser_kd.views import make_view
 
 # Keras saves a TensorFlow variable through a NumPy 1 interface.
@@ -425,3 +425,49 @@ def test_more_folds_than_speakers(corpus):
         teacher_targets("wave", run, run_data)
     with contextlib.suppress(FileNotFoundError):
         assert not list(run.teacher_dir("wave").iterdir())
+
+
+def shifted(run_data: RunData, speaker: str) -> RunData:
+    """The same clips, all of one speaker's recorded with another microphone."""
+    arrays = run_data.logmel
+    values = arrays.values.copy()
+    for row, clip_id in enumerate(arrays.ids):
+        if run_data.speakers[clip_id] == speaker:
+            place = slice(arrays.offsets[row], arrays.offsets[row + 1])
+            values[place] = 0.5 * values[place] + np.linspace(-9, 3, values.shape[1])
+    logmel = dataclasses.replace(arrays, values=values)
+    return dataclasses.replace(run_data, logmel=logmel)
+
+
+@pytest.mark.parametrize("statistics", ["corpus", "speaker"])
+def test_only_speaker_statistics_forgive_a_speakers_microphone(corpus, statistics):
+    table = settings(corpus)["teachers"]["ensemble"]
+    run, run_data = make_run(
+        corpus, f"statistics_{statistics}", t={**table, "statistics": statistics}
+    )
+    targets = teacher_targets("t", run, run_data)
+    speaker = run_data.splits.validation[0].speaker
+    ids = [i for i in run_data.ids("validation") if run_data.speakers[i] == speaker]
+    other = shifted(run_data, speaker)
+    predicted = []
+    for fold in sorted(run.teacher_dir("t").glob("fold_*")):
+        teacher = make_teacher("t", run.config, other)
+        predicted.append(teacher.predictor(fold)(other.logmel.select(ids))[0])
+    same = np.allclose(np.mean(predicted, 0), softmax(targets.logits_of(ids, "t")), atol=1e-4)
+    assert same == (statistics == "speaker")
+
+
+def test_speaker_statistics_need_speakers(corpus, tmp_path):
+    table = settings(corpus)
+    folder = write_unlabelled(tmp_path / "more")
+    teacher = {**table["teachers"]["ensemble"], "statistics": "speaker"}
+    config = config_from_dict(
+        {
+            **table,
+            "teachers": {"t": teacher},
+            "corpus": {**table["corpus"], "unlabelled_dirs": [str(folder)]},
+        }
+    )
+    run = Run.create(config, tmp_path / "run")
+    with pytest.raises(UserError, match=r"teachers.t.statistics = 'speaker'.*unlabelled_dirs"):
+        teacher_targets("t", run, run.data())

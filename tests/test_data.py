@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 import tensorflow as tf
+from sklearn.preprocessing import StandardScaler
 
 from ser_kd import audio, data
 from ser_kd.config import AudioConfig, AugmentConfig, LogMelConfig
@@ -190,6 +191,27 @@ def test_one_hot_and_statistics():
 
 
 # --- decoding -----------------------------------------------------------------------------------
+
+
+def test_restandardized_speakers_have_the_statistics_asked_for():
+    """Against scikit-learn's scaler, fitted on the speaker's frames."""
+    rng = np.random.default_rng(0)
+    parts = [rng.normal(-40, 9, (n, 4)).astype(np.float32) for n in (5, 7, 6)]
+    like = data.no_logmel(LogMelConfig(mels=4))
+    arrays = data.join(["a", "b", "c"], parts, np.array([5, 7, 6]), like)
+    speakers = ["x", "y", "x"]
+    statistics = {
+        "x": data.feature_statistics(arrays.take([0, 2])),
+        "y": data.feature_statistics(arrays.take([1])),
+    }
+    mean, deviation = np.array([-50, -45, -40, -35.0]), np.array([8, 9, 10, 11.0])
+    found = data.restandardize(arrays, speakers, statistics, mean, deviation)
+    scaler = StandardScaler().fit(np.concatenate([parts[0], parts[2]]))
+    wanted = scaler.transform(parts[2]) * deviation + mean
+    np.testing.assert_allclose(found.clip(2), wanted, atol=1e-2)
+    np.testing.assert_allclose(found.clip(1).mean(0), mean, atol=1e-3)
+    assert found.values.dtype == np.float32
+    assert found.padding == arrays.padding
 
 
 @pytest.fixture

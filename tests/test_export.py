@@ -77,7 +77,12 @@ def make_run(parent: Path, **student: object) -> Run:
         "audio": {"window_seconds": 1.0, "window_hop_seconds": 0.5},
         "logmel": {"mels": 32},
         "student": {"width": 0.25, **student},
-        "export": {"calibration_clips": 8, "min_agreement": 0.5, "max_ua_drop": 0.5},
+        "export": {
+            "calibration_clips": 8,
+            "min_agreement": 0.5,
+            "max_ua_drop": 0.5,
+            "min_kernel_agreement": 0.5,
+        },
     }
     run = Run.create(config_from_dict(settings), parent / "runs" / "tiny")
     run.directory.mkdir(parents=True)
@@ -161,7 +166,8 @@ def test_every_form_is_close_to_the_keras_model(figures):
     assert max(size["int8"], size["dynamic"]) < size["float16"] < size["float32"]
     for kind, model in figures["models"].items():
         assert model["mean_logit_difference"] < (0.2 if "8" in kind or kind == "waveform" else 0.05)
-        assert model["other_runtimes"]["TensorFlow Lite"]["same_label"] == 1.0
+        other = model["other_runtimes"]["TensorFlow Lite"]
+        assert other["same_label"] == other["by_default"]["same_label"] == 1.0
         assert 0 < model["latency_ms"] <= model["latency_p95_ms"]
 
 
@@ -383,8 +389,8 @@ def test_problems_name_ua_and_types():
     other = {"Other": {"same_label": 0.99, "max_steps": 3.0}}
     figures = {**figures, "ua_difference": 0.0, "not_int8": [], "other_runtimes": other}
     labels, steps = verify.problems({"int8": {**figures, "runtime": "LiteRT"}}, Config().export)
-    assert "same label on Other and LiteRT for 99.0%" in labels
-    assert "differs by 3 quantisation steps between Other and LiteRT" in steps
+    assert "same label on Other and LiteRT, both without XNNPACK, for 99.0%" in labels
+    assert "differs by 3 quantisation steps between Other and LiteRT, both" in steps
 
 
 def test_check_model_finds_what_is_wrong():
@@ -492,3 +498,13 @@ def test_command_line_with_a_corrupt_student(run, tmp_path, capsys):
     error = capsys.readouterr().err.strip().splitlines()
     assert len(error) == 1
     assert "is damaged or no Keras model" in error[0]
+
+
+def test_what_xnnpack_changes_is_told_and_limited(figures):
+    """Against the interpreter, asked by hand; a model that depends on it too much is refused."""
+    told = figures["models"]["int8"]["without_xnnpack"]
+    assert set(told) == {"same_label", "max_steps"}
+    assert figures["models"]["float32"]["without_xnnpack"]["max_difference"] < 1e-3
+    limits = dataclasses.replace(Config().export, min_kernel_agreement=told["same_label"] + 0.01)
+    (found,) = verify.problems({"int8": figures["models"]["int8"]}, limits)
+    assert f"with and without XNNPACK for {told['same_label']:.1%}" in found
