@@ -56,9 +56,11 @@ def _train(config: Config, run_dir: Path | None) -> int:
     # Imported late: a wrong argument should not wait for TensorFlow.
     from export import export_run
     from export.convert import calibration_windows
-    from ser_kd import evaluation, report, resources, training
+    from ser_kd import evaluation, fitting, report, resources, training
     from ser_kd.run import Run
 
+    if config.deterministic:
+        fitting.make_deterministic()
     run = Run.create(config, run_dir)
     _announce(run.directory, config)
     say("\n1. Data")

@@ -13,10 +13,12 @@ import numpy as np
 
 from export import verify
 from ser_kd import files
+from ser_kd.calibration import fit_temperature
 from ser_kd.errors import UserError
 from ser_kd.measure import measure_all
 from ser_kd.predict import keras_logits, load_keras
 from ser_kd.progress import say
+from ser_kd.tflite import TFLiteModel
 
 # TensorFlow (5 s) is imported where it is used, so that ``python -m export --help`` is quick.
 if TYPE_CHECKING:
@@ -97,7 +99,6 @@ def _export(run: "Run", run_data: "RunData", force: bool) -> dict[str, Any]:
     pcm = functools.partial(convert.pcm_batches, run_data.waveforms.select(validation.ids), config)
     reference = verify.Reference(clips, windows, pcm, truth, _in_batches(keras, windows))
 
-    convert.write_sidecars(folder, config, labels)
     sources = dict.fromkeys(convert.KINDS, student)
     sources["int8"] = sources[convert.WAVEFORM] = run.int8_student_path
     missing = tuple(
@@ -110,9 +111,12 @@ def _export(run: "Run", run_data: "RunData", force: bool) -> dict[str, Any]:
         kinds = tuple(kind for kind in missing if sources[kind] == source)
         trained = model if source == student else load_keras(source)
         convert.convert(trained, kinds, folder, calibration)
+    reference = dataclasses.replace(reference, temperature=_temperature(folder, reference))
+    convert.write_sidecars(folder, config, labels, reference.temperature)
     pieces = [convert.model_path(folder, "int8"), *(folder / name for name in convert.SIDECARS)]
     if force or not files.is_current(convert.model_path(folder, convert.WAVEFORM), pieces):
-        convert.write_waveform_model(folder, config, labels)
+        convert.write_waveform_model(folder, config, labels, reference.temperature)
+    plain = dataclasses.replace(reference, temperature=1.0)
     own = reference if run.int8_student_path == student else _own_reference(run, reference)
     models = {}
     for kind in (*convert.KINDS, convert.WAVEFORM):
@@ -129,7 +133,7 @@ def _export(run: "Run", run_data: "RunData", force: bool) -> dict[str, Any]:
     measured = measure_all([convert.model_path(folder, kind) for kind in models])
     for figures, times in zip(models.values(), measured, strict=True):
         figures |= {key: times[key] for key in ("latency_ms", "latency_p95_ms", "peak_memory_mb")}
-    package.write(folder, config, labels, models, reference.ua)
+    package.write(folder, config, labels, models, reference.ua, reference.temperature)
     return {
         "student_sha256": verify.sha256(student),
         **_int8_student(run),
@@ -140,6 +144,12 @@ def _export(run: "Run", run_data: "RunData", force: bool) -> dict[str, Any]:
         "validation_windows": len(windows),
         "keras_ua": reference.ua,
         "keras_nll": reference.nll(reference.probs),
+        "keras_ece": reference.ece(reference.probs),
+        "temperature": reference.temperature,
+        "without_temperature": {
+            "keras_nll": plain.nll(plain.probs),
+            "keras_ece": plain.ece(plain.probs),
+        },
         "models": models,
     }
 
@@ -147,6 +157,13 @@ def _export(run: "Run", run_data: "RunData", force: bool) -> dict[str, Any]:
 def _in_batches(logits: verify.Logits, windows: np.ndarray) -> np.ndarray:
     batches = [logits(windows[first : first + 128]) for first in range(0, len(windows), 128)]
     return np.concatenate(batches)
+
+
+def _temperature(folder: Path, reference: verify.Reference) -> float:
+    """The one that suits the int8 student, as its file rounds."""
+    model = TFLiteModel(folder / "student_int8.tflite")
+    logits = model.predict(reference.windows)
+    return fit_temperature(logits, reference.clips, reference.truth)
 
 
 def _own_reference(run: "Run", reference: verify.Reference) -> verify.Reference:

@@ -43,9 +43,11 @@ def model_path(export_dir: Path, kind: str) -> Path:
     return export_dir / f"student_{kind}.tflite"
 
 
-def write_sidecars(export_dir: Path, config: Config, labels: tuple[str, ...]) -> None:
+def write_sidecars(
+    export_dir: Path, config: Config, labels: tuple[str, ...], temperature: float
+) -> None:
     """Writes ``labels.txt`` (one per line, in output order) and ``frontend.json``."""
-    frontend = json.dumps(dataclasses.asdict(Frontend.of(config)), indent=2)
+    frontend = json.dumps(dataclasses.asdict(Frontend.of(config, temperature)), indent=2)
     for name, text in zip(SIDECARS, ("\n".join(labels), frontend), strict=True):
         path = export_dir / name
         if not path.is_file() or path.read_text(encoding="utf-8") != text + "\n":
@@ -109,7 +111,9 @@ def _convert(saved: str, kind: str, calibration: np.ndarray) -> bytes:
     return content
 
 
-def write_waveform_model(export_dir: Path, config: Config, labels: tuple[str, ...]) -> None:
+def write_waveform_model(
+    export_dir: Path, config: Config, labels: tuple[str, ...], temperature: float
+) -> None:
     """Writes ``student_waveform.tflite``: front end, the very int8 student, softmax, in one graph.
 
     ``labels.txt`` and ``frontend.json`` travel inside of it, as the zip archive at its end that
@@ -119,6 +123,7 @@ def write_waveform_model(export_dir: Path, config: Config, labels: tuple[str, ..
         export_dir: Has ``student_int8.tflite`` and the sidecars.
         config: Of the run.
         labels: Class names in output order.
+        temperature: What the logits are divided by before softmax.
 
     Raises:
         UserError: TensorFlow cannot convert the front end.
@@ -131,7 +136,9 @@ def write_waveform_model(export_dir: Path, config: Config, labels: tuple[str, ..
             front.filters.shape[::-1],  # as a fully connected layer has it
         ),
         model_path(export_dir, "int8").read_bytes(),
-        convert_module(_Softmax(), tf.TensorSpec((1, len(labels)), tf.float32, name="logits")),
+        convert_module(
+            _Softmax(temperature), tf.TensorSpec((1, len(labels)), tf.float32, name="logits")
+        ),
     ]
     say(f"  joining the front end and int8 to {WAVEFORM}")
     with files.atomic(model_path(export_dir, WAVEFORM)) as partial:
@@ -143,9 +150,13 @@ def write_waveform_model(export_dir: Path, config: Config, labels: tuple[str, ..
 
 
 class _Softmax(tf.Module):
+    def __init__(self, temperature: float) -> None:
+        super().__init__()
+        self.scale = 1.0 / temperature
+
     @tf.function
     def __call__(self, logits: tf.Tensor) -> tf.Tensor:
-        return tf.nn.softmax(logits)
+        return tf.nn.softmax(logits * self.scale)
 
 
 def convert_module(module: tf.Module, signature: tf.TensorSpec) -> bytes:

@@ -19,6 +19,7 @@ def write(
     labels: tuple[str, ...],
     models: Mapping[str, Mapping[str, Any]],
     keras_ua: float,
+    temperature: float,
 ) -> None:
     """Writes ``README.md`` (how to feed the files), ``MODEL_CARD.md``, a plot and checksums.
 
@@ -28,6 +29,7 @@ def write(
         labels: In output order.
         models: Figures by kind, as of ``export.json``.
         keras_ua: UA of the Keras model on the validation clips.
+        temperature: What logits are divided by before softmax.
     """
     teachers = [f"{name} ({teacher.kind})" for name, teacher in config.teachers.items()]
     facts = {
@@ -43,6 +45,8 @@ def write(
         "seconds": f"{config.audio.window_seconds:g}",
         "hop_seconds": f"{config.audio.window_hop_seconds:g}",
         "waveform_ua": f"{models['waveform']['ua']:.1%}",
+        "ece": f"{models['waveform']['ece']:.3f}",
+        "temperature": f"{temperature:.2f}",
         "keras_ua": f"{keras_ua:.1%}",
         "table": _table(models),
     }

@@ -1,5 +1,6 @@
 """Compares exported files with the Keras model that they come from."""
 
+import dataclasses
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ser_kd import metrics
+from ser_kd.calibration import expected_calibration_error
 from ser_kd.config import ExportConfig
 from ser_kd.errors import UserError
 from ser_kd.targets import softmax
@@ -35,6 +37,7 @@ class Reference:
             they are many times as large.
         truth: Class of each clip, ``[clips]``.
         logits: ``[windows, classes]``.
+        temperature: What logits are divided by before softmax.
     """
 
     clips: np.ndarray
@@ -42,6 +45,7 @@ class Reference:
     pcm: Callable[[], Iterator[np.ndarray]]
     truth: np.ndarray
     logits: np.ndarray
+    temperature: float = 1.0
 
     @property
     def probs(self) -> np.ndarray:
@@ -56,10 +60,14 @@ class Reference:
         """Mean of -log(probability of the true class): a few flips move UA more than this."""
         return float(-np.log(probs[np.arange(len(self.truth)), self.truth] + 1e-12).mean())
 
+    def ece(self, probs: np.ndarray) -> float:
+        """Expected calibration error."""
+        return expected_calibration_error(probs, self.truth)
+
     def average(self, logits: np.ndarray) -> np.ndarray:
         """Probabilities averaged over each clip's windows, ``[clips, classes]``."""
         total = np.zeros((len(self.truth), logits.shape[1]))
-        np.add.at(total, self.clips, softmax(logits.astype(np.float64)))
+        np.add.at(total, self.clips, softmax(logits.astype(np.float64) / self.temperature))
         return total / np.bincount(self.clips, minlength=len(self.truth))[:, np.newaxis]
 
 
@@ -97,7 +105,8 @@ def compare(path: Path, reference: Reference) -> dict[str, Any]:
     """Runs a file on all validation windows.
 
     Returns:
-        Size, agreement of the labels, UA and its difference from Keras, negative log-likelihood,
+        Size, agreement of the labels, UA and its difference from Keras, negative log-likelihood
+        and expected calibration error,
         absolute differences of the logits (of a waveform model: of log-probabilities), what the
         runtime says without XNNPACK and what the other runtimes on this machine say, types of the
         tensors and operators.
@@ -106,7 +115,10 @@ def compare(path: Path, reference: Reference) -> dict[str, Any]:
     logits = _logits(model, reference)
     expected = reference.logits
     if model.hears_waveforms:
-        expected = np.log(np.maximum(softmax(expected.astype(np.float64)), _LEAST))
+        # It gives probabilities: their logarithms are logits that have been divided already.
+        scaled = expected.astype(np.float64) / reference.temperature
+        expected = np.log(np.maximum(softmax(scaled), _LEAST))
+        reference = dataclasses.replace(reference, logits=expected, temperature=1.0)
     probs = reference.average(logits)
     predicted = probs.argmax(1)
     difference = np.abs(logits - expected)
@@ -120,6 +132,7 @@ def compare(path: Path, reference: Reference) -> dict[str, Any]:
         "ua": ua,
         "ua_difference": ua - reference.ua,
         "nll": reference.nll(probs),
+        "ece": reference.ece(probs),
         "agreement": float(np.mean(predicted == reference.probs.argmax(1))),
         "mean_logit_difference": float(difference.mean()),
         "max_logit_difference": float(difference.max()),

@@ -263,10 +263,12 @@ class Config:
     """A whole run.
 
     ``expected_minutes`` is only told to the reader: the recipe's measured time on 2 CPU cores.
+    ``deterministic``: the same seed on the same machine gives the same networks, to the bit.
     """
 
     name: str = "demo"
     seed: int = 0
+    deterministic: bool = True
     expected_minutes: float = 0.0
     corpus: CorpusConfig = CorpusConfig()
     audio: AudioConfig = AudioConfig()

@@ -9,7 +9,7 @@ import numpy as np
 
 from ser_kd import data, files, metrics
 from ser_kd.logmel_network import LogMelPredictor
-from ser_kd.predict import load_keras
+from ser_kd.predict import Frontend, load_keras
 from ser_kd.progress import say
 from ser_kd.resources import student_files
 from ser_kd.run import Run, RunData
@@ -104,9 +104,11 @@ def _student_predictions(
     run: Run, run_data: RunData
 ) -> dict[str, Callable[[list[str]], np.ndarray]]:
     windowing = data.Windowing.of(run.config.audio, run.config.logmel)
+    # As in use: a mean over windows can have another label when they are softened.
+    temperature = Frontend.read(run.export_dir / "frontend.json").temperature
 
     def from_keras(model: keras.Model) -> Callable[[list[str]], np.ndarray]:
-        predictor = LogMelPredictor(model, windowing)
+        predictor = LogMelPredictor(model, windowing, temperature)
         return lambda ids: predictor.predict(run_data.logmel.select(ids))[0]
 
     def from_tflite(model: TFLiteModel) -> Callable[[list[str]], np.ndarray]:
@@ -114,7 +116,10 @@ def _student_predictions(
             arrays = run_data.logmel.select(ids)
             window = run.config.logmel.frames(run.config.audio.window_samples)
             batches = data.evaluation_batches(arrays, windowing, window, _BATCH)
-            values = ((clips, softmax(model.predict(windows))) for clips, windows, _ in batches)
+            values = (
+                (clips, softmax(model.predict(windows) / temperature))
+                for clips, windows, _ in batches
+            )
             return data.average_windows(arrays, values, len(run_data.labels))
 
         return predict

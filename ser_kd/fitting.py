@@ -30,6 +30,15 @@ def on_gpu() -> bool:
     return bool(tf.config.list_physical_devices("GPU"))
 
 
+def make_deterministic() -> None:
+    """Lets TensorFlow use nothing but operations that always give the same result.
+
+    For the whole process, from now on. On a CPU this costs nothing that could be measured
+    (benchmarks/README.md); on a GPU some operations become slower.
+    """
+    tf.config.experimental.enable_op_determinism()
+
+
 def compile_for_training(
     model: Distiller,
     config: FitConfig,

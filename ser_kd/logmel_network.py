@@ -162,10 +162,13 @@ def fit_logmel_network(
 class LogMelPredictor:
     """Runs a network over whole clips: all windows of each, averaged.
 
-    Made once per network and kept, because tracing its graph takes longer than running it.
+    Made once per network and kept, because tracing its graph takes longer than running it. Logits
+    are divided by ``temperature`` before softmax.
     """
 
-    def __init__(self, model: keras.Model, windowing: data.Windowing) -> None:
+    def __init__(
+        self, model: keras.Model, windowing: data.Windowing, temperature: float = 1.0
+    ) -> None:
         self.windowing = windowing
         self.window, self.classes = model.input_shape[1], model.output_shape[-1]
         self.width = self.classes + model.get_layer("embedding").output.shape[-1]
@@ -174,7 +177,7 @@ class LogMelPredictor:
         @tf.function(input_signature=[tf.TensorSpec((None, *model.input_shape[1:]))])
         def run(features: tf.Tensor) -> tf.Tensor:
             logits, embedding = both(features, training=False)
-            return tf.concat([tf.nn.softmax(logits), embedding], axis=1)
+            return tf.concat([tf.nn.softmax(logits / temperature), embedding], axis=1)
 
         # The one graph: TensorFlow warns of retracing where several networks are evaluated.
         self._run = run.get_concrete_function()

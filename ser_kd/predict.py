@@ -35,7 +35,8 @@ class Frontend:
     """What lies between a waveform and a model's input: the content of ``frontend.json``.
 
     See ``ser_kd.config.AudioConfig`` and ``LogMelConfig``. ``frames`` is the number of log-mel
-    frames in a window; windows of a longer clip start every ``window_hop_samples``.
+    frames in a window; windows of a longer clip start every ``window_hop_samples``. Logits are
+    divided by ``temperature`` before softmax; the waveform model has that inside of it.
     """
 
     sample_rate_hz: int
@@ -48,10 +49,11 @@ class Frontend:
     max_hz: float
     floor_db: float
     frames: int
+    temperature: float = 1.0
 
     @classmethod
-    def of(cls, config: Config) -> "Frontend":
-        """The front end of a run."""
+    def of(cls, config: Config, temperature: float = 1.0) -> "Frontend":
+        """The front end of a run, whose student's logits want this temperature."""
         from ser_kd.data import Windowing
 
         logmel, window_samples = config.logmel, config.audio.window_samples
@@ -66,6 +68,7 @@ class Frontend:
             max_hz=logmel.max_hz,
             floor_db=logmel.floor_db,
             frames=logmel.frames(window_samples),
+            temperature=temperature,
         )
 
     @classmethod
@@ -76,7 +79,7 @@ class Frontend:
             UserError: It is not one.
         """
         try:
-            values = files.read_json(path)
+            values = {"temperature": cls.temperature, **files.read_json(path)}
             frontend = cls(**{f.name: f.type(values[f.name]) for f in dataclasses.fields(cls)})  # type: ignore[operator]
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(
@@ -86,6 +89,8 @@ class Frontend:
         wanted = frontend.logmel.frames(frontend.window_samples)
         if frontend.frames != wanted:
             raise UserError(f"{path}: frames = {frontend.frames}, but a window has {wanted}")
+        if not 0.0 < frontend.temperature < float("inf"):
+            raise UserError(f"{path}: temperature = {frontend.temperature}; it is above 0")
         return frontend
 
     @property
@@ -263,7 +268,8 @@ def _with_front_end(
     from ser_kd.features import LogMel
 
     logmel = LogMel(frontend.logmel)
-    return lambda windows: softmax(predict_logits(np.asarray(logmel(windows))))
+    temperature = frontend.temperature
+    return lambda windows: softmax(predict_logits(np.asarray(logmel(windows))) / temperature)
 
 
 def _find_frontend(model: Path) -> tuple[tuple[str, ...], Frontend]:

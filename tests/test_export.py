@@ -16,6 +16,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+import scipy.special
 import soundfile
 import tensorflow as tf
 
@@ -25,7 +26,7 @@ from export.__main__ import main
 from ser_kd import files
 from ser_kd.config import Config, config_from_dict
 from ser_kd.errors import UserError
-from ser_kd.predict import keras_logits
+from ser_kd.predict import Predictor, keras_logits
 from ser_kd.run import Run, RunData
 from ser_kd.student import build_student
 from ser_kd.tflite import TFLiteModel, check_flatbuffer, read_tensors, tensor_dtypes
@@ -333,7 +334,7 @@ def test_resume_after_a_kill_between_the_files(run, run_data, figures, tmp_path,
         export.export_run(copy, run_data)
     killed = state(copy.export_dir)
     kept = {f"student_{kind}.tflite" for kind in ("float32", "float16", "dynamic")}
-    assert set(killed) == {*kept, "labels.txt", "frontend.json"}
+    assert set(killed) == kept
     (copy.export_dir / ".partial-1-student_int8.tflite").touch()  # as SIGKILL leaves it
     assert timeless(export.export_run(copy, run_data)) == timeless(figures)
     assert converted == [*convert.KINDS, "int8", "float32", "float32"]
@@ -365,7 +366,7 @@ def test_a_full_disk_leaves_no_partial_file(run, run_data, tmp_path, monkeypatch
     monkeypatch.setattr(files.os, "replace", failing)
     with pytest.raises(OSError, match="No space left"):
         export.export_run(copy, run_data)
-    assert set(state(copy.export_dir)) == {"labels.txt", "frontend.json"}
+    assert not state(copy.export_dir)
 
 
 def test_figures_outside_of_the_limits_are_an_error_and_are_kept(run, run_data, figures, tmp_path):
@@ -508,3 +509,39 @@ def test_what_xnnpack_changes_is_told_and_limited(figures):
     limits = dataclasses.replace(Config().export, min_kernel_agreement=told["same_label"] + 0.01)
     (found,) = verify.problems({"int8": figures["models"]["int8"]}, limits)
     assert f"with and without XNNPACK for {told['same_label']:.1%}" in found
+
+
+def test_the_temperature_suits_the_int8_file(run, run_data, figures):
+    """Against a search over a grid, on what the file itself says of the validation clips."""
+    validation = run_data.logmel.select(run_data.ids("validation"))
+    clips, windows = convert.all_windows(validation, run.config)
+    truth = run_data.one_hot(validation.ids).argmax(1)
+    logits = TFLiteModel(convert.model_path(run.export_dir, "int8")).predict(windows)
+
+    def nll(temperature: float) -> float:
+        probs = scipy.special.softmax(logits / temperature, axis=1)
+        of_clip = [probs[clips == clip].mean(0) for clip in range(len(truth))]
+        return -np.mean(np.log(np.array(of_clip)[np.arange(len(truth)), truth]))
+
+    grid = np.geomspace(0.05, 20, 400)
+    best = grid[np.argmin([nll(temperature) for temperature in grid])]
+    assert figures["temperature"] == pytest.approx(best, rel=0.02)
+    assert figures["models"]["int8"]["nll"] == pytest.approx(nll(figures["temperature"]), abs=1e-3)
+    frontend = json.loads((run.export_dir / "frontend.json").read_text())
+    assert frontend["temperature"] == figures["temperature"]
+
+
+def test_a_log_mel_models_probabilities_have_the_temperature(run, tmp_path):
+    """The same waveform, by a front end without it and by one with it."""
+    shutil.copytree(run.export_dir, tmp_path / "export")
+    model, told = tmp_path / "export/student_float32.tflite", tmp_path / "export/frontend.json"
+    wave = np.random.default_rng(0).normal(0, 0.1, 16_000).astype(np.float32)
+    probs = []
+    for temperature in (1.0, 2.0):
+        told.write_text(json.dumps({**json.loads(told.read_text()), "temperature": temperature}))
+        probs.append(Predictor.load(model).predict_waveform(wave))
+    softer = scipy.special.softmax(np.log(probs[0]) / 2.0)
+    np.testing.assert_allclose(probs[1], softer, atol=1e-5)
+    told.write_text(json.dumps({**json.loads(told.read_text()), "temperature": 0.0}))
+    with pytest.raises(UserError, match=r"temperature = 0.0; it is above 0"):
+        Predictor.load(model)

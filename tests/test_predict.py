@@ -45,8 +45,9 @@ def test_the_same_as_in_evaluation(run, tmp_path_factory):
     run_data = exported_run(tmp_path_factory)[1]
     model = load_keras(run.student_path)
     windowing = data.Windowing.of(run.config.audio, run.config.logmel)
-    expected = LogMelPredictor(model, windowing).predict(run_data.logmel)[0]
     predictor = Predictor.load(run.student_path)
+    temperature = predictor.frontend.temperature
+    expected = LogMelPredictor(model, windowing, temperature).predict(run_data.logmel)[0]
     for clip in run_data.corpus.clips[::5]:
         probs = predictor.predict_file(clip.path)
         row = run_data.logmel.ids.index(clip.id)
