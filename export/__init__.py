@@ -97,7 +97,8 @@ def _export(run: "Run", run_data: "RunData", force: bool) -> dict[str, Any]:
     verify.check_model(keras, windows[:4], len(labels), student.name)
     truth = run_data.one_hot(validation.ids).argmax(1)
     pcm = functools.partial(convert.pcm_batches, run_data.waveforms.select(validation.ids), config)
-    reference = verify.Reference(clips, windows, pcm, truth, _in_batches(keras, windows))
+    speakers = [run_data.speakers[clip_id] for clip_id in validation.ids]
+    reference = verify.Reference(clips, windows, pcm, truth, speakers, _in_batches(keras, windows))
 
     sources = dict.fromkeys(convert.KINDS, student)
     sources["int8"] = sources[convert.WAVEFORM] = run.int8_student_path
@@ -111,12 +112,12 @@ def _export(run: "Run", run_data: "RunData", force: bool) -> dict[str, Any]:
         kinds = tuple(kind for kind in missing if sources[kind] == source)
         trained = model if source == student else load_keras(source)
         convert.convert(trained, kinds, folder, calibration)
-    reference = dataclasses.replace(reference, temperature=_temperature(folder, reference))
+    temperature = _temperature(folder, reference)
+    reference = dataclasses.replace(reference, temperature=temperature["temperature"])
     convert.write_sidecars(folder, config, labels, reference.temperature)
     pieces = [convert.model_path(folder, "int8"), *(folder / name for name in convert.SIDECARS)]
     if force or not files.is_current(convert.model_path(folder, convert.WAVEFORM), pieces):
         convert.write_waveform_model(folder, config, labels, reference.temperature)
-    plain = dataclasses.replace(reference, temperature=1.0)
     own = reference if run.int8_student_path == student else _own_reference(run, reference)
     models = {}
     for kind in (*convert.KINDS, convert.WAVEFORM):
@@ -133,25 +134,26 @@ def _export(run: "Run", run_data: "RunData", force: bool) -> dict[str, Any]:
     measured = measure_all([convert.model_path(folder, kind) for kind in models])
     for figures, times in zip(models.values(), measured, strict=True):
         figures |= {key: times[key] for key in ("latency_ms", "latency_p95_ms", "peak_memory_mb")}
-    package.write(folder, config, labels, models, reference.ua, reference.temperature)
-    return {
+    training = run_data.ids("training")
+    figures = {
         "student_sha256": verify.sha256(student),
         **_int8_student(run),
         "parameters": model.count_params(),
-        "calibration_clips": min(config.export.calibration_clips, len(run_data.ids("training"))),
+        "training_clips": len(training),
+        "training_speakers": len({run_data.speakers[clip_id] for clip_id in training}),
+        "calibration_clips": min(config.export.calibration_clips, len(training)),
         "calibration_windows": len(calibration),
         "validation_clips": len(validation),
+        "validation_speakers": len(set(speakers)),
         "validation_windows": len(windows),
         "keras_ua": reference.ua,
         "keras_nll": reference.nll(reference.probs),
         "keras_ece": reference.ece(reference.probs),
-        "temperature": reference.temperature,
-        "without_temperature": {
-            "keras_nll": plain.nll(plain.probs),
-            "keras_ece": plain.ece(plain.probs),
-        },
+        **temperature,
         "models": models,
     }
+    package.write(run, labels, figures)
+    return figures
 
 
 def _in_batches(logits: verify.Logits, windows: np.ndarray) -> np.ndarray:
@@ -159,11 +161,25 @@ def _in_batches(logits: verify.Logits, windows: np.ndarray) -> np.ndarray:
     return np.concatenate(batches)
 
 
-def _temperature(folder: Path, reference: verify.Reference) -> float:
-    """The one that suits the int8 student, as its file rounds."""
-    model = TFLiteModel(folder / "student_int8.tflite")
-    logits = model.predict(reference.windows)
-    return fit_temperature(logits, reference.clips, reference.truth)
+def _temperature(folder: Path, reference: verify.Reference) -> dict[str, float]:
+    """The temperature that suits the int8 student, as its file rounds, and what it does to ECE.
+
+    ``ece_held_out`` is that of clips whose speaker had no part in choosing their temperature.
+    """
+    logits = TFLiteModel(folder / "student_int8.tflite").predict(reference.windows)
+    clips, truth, speakers = reference.clips, reference.truth, np.array(reference.speakers)
+    temperature = fit_temperature(logits, clips, truth)
+    held_out = np.full(len(logits), temperature)
+    for speaker in sorted(set(reference.speakers)):
+        others = speakers[clips] != speaker
+        if others.any():
+            names, renumbered = np.unique(clips[others], return_inverse=True)
+            held_out[~others] = fit_temperature(logits[others], renumbered, truth[names])
+    return {
+        "temperature": temperature,
+        "ece_without_temperature": reference.ece(reference.average(logits)),
+        "ece_held_out": reference.ece(reference.average(logits / held_out[:, np.newaxis])),
+    }
 
 
 def _own_reference(run: "Run", reference: verify.Reference) -> verify.Reference:

@@ -12,13 +12,20 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m export", description=__doc__)
     parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="such as runs/crema_d")
     parser.add_argument("--force", action="store_true", help="convert again what is there")
+    parser.add_argument(
+        "--publish",
+        type=Path,
+        metavar="DIR",
+        help="afterwards copy what users of the model need there, such as ser_kd/pretrained",
+    )
     parsed = parser.parse_args(arguments)
-    return guarded(lambda: _export(parsed.run_dir, parsed.force))
+    return guarded(lambda: _export(parsed.run_dir, parsed.force, parsed.publish))
 
 
-def _export(run_dir: Path, force: bool) -> int:
+def _export(run_dir: Path, force: bool, publish: Path | None) -> int:
     # Here, so that --help is quick and guarded() has silenced TensorFlow's start-up messages.
     import export
+    from export import package
     from ser_kd.progress import say
     from ser_kd.run import Run
 
@@ -28,6 +35,9 @@ def _export(run_dir: Path, force: bool) -> int:
     figures = export.export_run(run, run.data(), force)
     say(export.table(figures))
     say(f"files: {run.export_dir}")
+    if publish:
+        package.publish(run, publish)
+        say(f"published: {publish}")
     return 0
 
 

@@ -1,42 +1,96 @@
 """What stands beside the exported files for those who only take them: README, card, checksums."""
 
+import contextlib
+import json
+import os
+import platform
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 from typing import Any
 
 from export.plot import family_svg
 from ser_kd import __version__, files
-from ser_kd.config import Config
+from ser_kd.fitting import HISTORY
+from ser_kd.run import Run
 
 _TEMPLATES = Path(__file__).parent / "templates"
 CHECKSUMS, PLOT = "SHA256SUMS", "family.svg"
+PUBLISHED = (
+    "student_waveform.tflite",
+    "student_int8.tflite",
+    "labels.txt",
+    "frontend.json",
+    "MODEL_CARD.md",
+)
 
 
-def write(
-    export_dir: Path,
-    config: Config,
-    labels: tuple[str, ...],
-    models: Mapping[str, Mapping[str, Any]],
-    keras_ua: float,
-    temperature: float,
-) -> None:
+@dataclass(frozen=True)
+class CorpusFacts:
+    """What a model card says of a corpus."""
+
+    name: str
+    language: str
+    limits: str
+    licence: str
+
+
+_CORPORA = {
+    "crema_d": CorpusFacts(
+        "CREMA-D (Cao et al., 2014)",
+        "en",
+        "91 actors of 20 to 74 years speak 12 sentences of North American English in six acted "
+        "emotions, in a studio: nobody felt what was said, and everyday speech is less clear.",
+        "CREMA-D is under the Open Database License 1.0 and its contents under the Database "
+        "Contents License 1.0: name it, and share databases that you derive from it alike.",
+    ),
+    "ravdess": CorpusFacts(
+        "RAVDESS (Livingstone and Russo, 2018)",
+        "en",
+        "24 actors speak two sentences of North American English, acted, in a studio.",
+        "RAVDESS is under CC BY-NC-SA 4.0: not for commercial use.",
+    ),
+    "emodb": CorpusFacts(
+        "EmoDB (Burkhardt et al., 2005)",
+        "de",
+        "Ten actors speak ten German sentences, acted, in a studio.",
+        "EmoDB is free for research; ask its authors for anything else.",
+    ),
+    "demo": CorpusFacts(
+        "synthetic speech (espeak-ng)",
+        "en",
+        "It was trained on synthetic voices and knows nothing about people.",
+        "The speech is synthetic, nobody's rights are in it.",
+    ),
+}
+_OTHER = CorpusFacts(
+    "your own", "und", "What it was trained on is what it knows.", "That of your corpus: read it."
+)
+
+
+def write(run: Run, labels: tuple[str, ...], figures: Mapping[str, Any]) -> None:
     """Writes ``README.md`` (how to feed the files), ``MODEL_CARD.md``, a plot and checksums.
 
     Args:
-        export_dir: Receives them.
-        config: Of the run.
+        run: Its export folder receives them.
         labels: In output order.
-        models: Figures by kind, as of ``export.json``.
-        keras_ua: UA of the Keras model on the validation clips.
-        temperature: What logits are divided by before softmax.
+        figures: The content of ``export.json``.
     """
+    config, export_dir, models = run.config, run.export_dir, figures["models"]
+    waveform = models["waveform"]
+    corpus = _CORPORA.get(config.corpus.name, _OTHER)
     teachers = [f"{name} ({teacher.kind})" for name, teacher in config.teachers.items()]
+    low, high = waveform["ua_interval"]
     facts = {
         "name": config.name,
         "version": __version__,
         "seed": config.seed,
         "corpus": config.corpus.name,
+        "corpus_name": corpus.name,
+        "corpus_limits": corpus.limits,
+        "corpus_licence": corpus.licence,
+        "language": corpus.language,
         "teachers": ", ".join(teachers) or "none",
         "labels": ", ".join(labels),
         "classes": len(labels),
@@ -44,18 +98,71 @@ def write(
         "samples": config.audio.window_samples,
         "seconds": f"{config.audio.window_seconds:g}",
         "hop_seconds": f"{config.audio.window_hop_seconds:g}",
-        "waveform_ua": f"{models['waveform']['ua']:.1%}",
-        "ece": f"{models['waveform']['ece']:.3f}",
-        "temperature": f"{temperature:.2f}",
-        "keras_ua": f"{keras_ua:.1%}",
+        "waveform_kb": f"{waveform['bytes'] / 1e3:,.0f}",
+        "waveform_ua": f"{waveform['ua']:.1%}",
+        "interval": f"{low:.1%} to {high:.1%}",
+        "ua": f"{waveform['ua']:.4f}",
+        "wa": f"{waveform['wa']:.4f}",
+        "macro_f1": f"{waveform['macro_f1']:.4f}",
+        "ece": f"{waveform['ece']:.3f}",
+        "held_out_ece": f"{figures['ece_held_out']:.3f}",
+        "one_in": _one_in(1.0 - waveform["wa"]),
+        "temperature": f"{figures['temperature']:.2f}",
+        "clips": f"{figures['validation_clips']:,}",
+        "speakers": figures["validation_speakers"],
+        "training_clips": f"{figures['training_clips']:,}",
+        "training_speakers": figures["training_speakers"],
+        "minutes": f"{_training_seconds(run) / 60:,.0f}",
+        "machine": _machine(),
+        "keras_ua": f"{figures['keras_ua']:.1%}",
         "table": _table(models),
     }
     for template in sorted(_TEMPLATES.iterdir()):
         text = Template(template.read_text(encoding="utf-8")).substitute(facts)
         _write(export_dir / template.name, text)
-    _write(export_dir / PLOT, family_svg(f"{config.name}: the exported files", models, keras_ua))
+    plot = family_svg(f"{config.name}: the exported files", models, figures["keras_ua"])
+    _write(export_dir / PLOT, plot)
     sums = (f"{model['sha256']}  {model['file']}\n" for model in models.values())
     _write(export_dir / CHECKSUMS, "".join(sums))
+
+
+def publish(run: Run, folder: Path) -> list[Path]:
+    """Copies what users of a model need: the two int8 models, the Keras student, labels, card.
+
+    Args:
+        run: Exported.
+        folder: Made if missing. ``ser_kd/pretrained`` is what ``pip install`` brings along.
+
+    Returns:
+        The copies.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    sources = [*(run.export_dir / name for name in PUBLISHED), run.student_path]
+    for source in sources:
+        with files.atomic(folder / source.name) as partial:
+            partial.write_bytes(source.read_bytes())
+    return [folder / source.name for source in sources]
+
+
+def _training_seconds(run: Run) -> float:
+    """What all epochs of the students and of the teachers that were trained here took together."""
+    histories = [run.directory / HISTORY, *run.directory.glob(f"baseline/{HISTORY}")]
+    histories += (run.directory / "teachers").rglob(HISTORY)
+    rows = (line for path in histories if path.exists() for line in path.open(encoding="utf-8"))
+    return sum(json.loads(row)["seconds"] for row in rows)
+
+
+def _machine() -> str:
+    """Cores and processor, as the system names them."""
+    name = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError, StopIteration):  # Linux says more
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        name = next(line for line in lines if line.startswith("model name")).split(":")[1].strip()
+    return f"{os.cpu_count()} cores ({name})"
+
+
+def _one_in(share: float) -> str:
+    return f"{1.0 / share:.1f}" if share > 0 else "very many"
 
 
 def _write(path: Path, text: str) -> None:

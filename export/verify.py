@@ -36,6 +36,7 @@ class Reference:
         pcm: The same windows as float32 samples, in batches ``[.., samples]``, made when asked for:
             they are many times as large.
         truth: Class of each clip, ``[clips]``.
+        speakers: Of each clip.
         logits: ``[windows, classes]``.
         temperature: What logits are divided by before softmax.
     """
@@ -44,6 +45,7 @@ class Reference:
     windows: np.ndarray
     pcm: Callable[[], Iterator[np.ndarray]]
     truth: np.ndarray
+    speakers: list[str]
     logits: np.ndarray
     temperature: float = 1.0
 
@@ -105,11 +107,11 @@ def compare(path: Path, reference: Reference) -> dict[str, Any]:
     """Runs a file on all validation windows.
 
     Returns:
-        Size, agreement of the labels, UA and its difference from Keras, negative log-likelihood
-        and expected calibration error,
-        absolute differences of the logits (of a waveform model: of log-probabilities), what the
-        runtime says without XNNPACK and what the other runtimes on this machine say, types of the
-        tensors and operators.
+        Size, agreement of the labels, WA, UA and macro-F1, UA's interval over speakers and its
+        difference from Keras, negative log-likelihood and expected calibration error, absolute
+        differences of the logits (of a waveform model: of log-probabilities), what the runtime says
+        without XNNPACK and what the other runtimes on this machine say, types of the tensors and
+        operators.
     """
     model = TFLiteModel(path)
     logits = _logits(model, reference)
@@ -123,14 +125,18 @@ def compare(path: Path, reference: Reference) -> dict[str, Any]:
     predicted = probs.argmax(1)
     difference = np.abs(logits - expected)
     plain = _logits(TFLiteModel(path, runtimes=[model.runtime], delegates=False), reference)
-    ua = metrics.scores(reference.truth, predicted)["ua"]
+    scores = metrics.scores(reference.truth, predicted)
+    intervals = metrics.speaker_intervals(
+        reference.truth, predicted, reference.speakers, probs.shape[1]
+    )
     return {
         "file": path.name,
         "bytes": path.stat().st_size,
         "sha256": sha256(path),
         "runtime": model.runtime,
-        "ua": ua,
-        "ua_difference": ua - reference.ua,
+        **scores,
+        "ua_interval": list(intervals["ua"]),
+        "ua_difference": scores["ua"] - reference.ua,
         "nll": reference.nll(probs),
         "ece": reference.ece(probs),
         "agreement": float(np.mean(predicted == reference.probs.argmax(1))),

@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         type=Path,
         metavar="MODEL",
-        help="a .tflite or .keras file (default: the newest run's)",
+        help="a .tflite or .keras file (default: the one that comes with ser_kd)",
     )
     parser.add_argument(
         "--device",

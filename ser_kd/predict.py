@@ -8,6 +8,7 @@ import tempfile
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -305,21 +306,8 @@ def _packed_frontend(model: Path) -> tuple[tuple[str, ...], Frontend]:
 
 
 def default_model() -> Path:
-    """The newest run's waveform model, or its Keras student where it was not exported.
-
-    Raises:
-        UserError: There is no run.
-    """
-    from ser_kd.run import newest_run
-
-    run_dir = newest_run()
-    if run_dir is None:
-        raise UserError(
-            "there is no model yet: train one first (python train.py), or name a .tflite or "
-            ".keras file"
-        )
-    exported = run_dir / "export" / "student_waveform.tflite"
-    return exported if exported.is_file() else run_dir / "student.keras"
+    """The student that comes with the package: ``ser_kd/pretrained/student_waveform.tflite``."""
+    return Path(str(resources.files("ser_kd") / "pretrained" / "student_waveform.tflite"))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -329,7 +317,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         metavar="[MODEL] FILE",
         help="audio files; one that ends in .tflite or .keras, first or last, is the model "
-        "(default: the newest run's)",
+        "(default: the one that comes with ser_kd)",
     )
     parser.add_argument(
         "--stream",

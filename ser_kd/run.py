@@ -373,12 +373,6 @@ def _make_demo_corpus(config: Config) -> None:
     demo_folder(config.corpus, progress)
 
 
-def newest_run(runs_dir: Path = RUNS_DIR) -> Path | None:
-    """The folder of the run whose student was saved last."""
-    students = sorted(runs_dir.glob("*/student.keras"), key=lambda path: path.stat().st_mtime)
-    return students[-1].parent if students else None
-
-
 def _read_config(path: Path) -> dict[str, Any]:
     try:
         config: dict[str, Any] = dict(files.read_json(path)["config"])

@@ -545,3 +545,17 @@ def test_a_log_mel_models_probabilities_have_the_temperature(run, tmp_path):
     told.write_text(json.dumps({**json.loads(told.read_text()), "temperature": 0.0}))
     with pytest.raises(UserError, match=r"temperature = 0.0; it is above 0"):
         Predictor.load(model)
+
+
+def test_a_conversion_that_leaves_floats_is_made_again(run, tmp_path, monkeypatch):
+    model, real, made = tiny_student(run.config), convert._convert, []
+
+    def sometimes(saved, kind, calibration):
+        made.append(kind)
+        return real(saved, "float32" if len(made) < 3 else kind, calibration)
+
+    monkeypatch.setattr(convert, "_convert", sometimes)
+    windows = np.random.default_rng(0).uniform(-80, 0, (4, *model.input_shape[1:]))
+    convert.convert(model, ("int8",), tmp_path, windows.astype(np.float32))
+    assert made == ["int8"] * 3
+    assert verify.not_int8(tmp_path / "student_int8.tflite") == []

@@ -118,24 +118,14 @@ def test_command_line(int8, tmp_path, capsys):
     assert "2 of 4 files could not be read" in err
 
 
-def test_default_model_is_the_newest_runs(run, int8, tmp_path, capsys, monkeypatch):
+def test_the_pretrained_student_is_the_default(tmp_path, capsys, monkeypatch):
     path = tmp_path / "a.wav"
     soundfile.write(path, tone(0.5), 16_000)
     monkeypatch.chdir(tmp_path)
-    status, _, err = ask(capsys, path)
-    assert status == 2
-    assert "train one first" in err
-    copy = Path("runs/mine")
-    copy.mkdir(parents=True)
-    for name in ("student.keras", "config.json"):
-        shutil.copy(run.directory / name, copy)
     status, lines, err = ask(capsys, path)
     assert (status, len(lines)) == (0, 1)
-    assert f"model: {copy / 'student.keras'}" in err
-    shutil.copytree(int8.parent, copy / "export")
-    status, lines, err = ask(capsys, path)
-    assert (status, len(lines)) == (0, 1)
-    assert f"model: {copy / 'export' / 'student_waveform.tflite'}" in err
+    assert "pretrained/student_waveform.tflite" in err
+    assert re.search(r"\[ANG .* DIS .* FEA .* HAP .* NEU .* SAD .*\]", lines[0])
 
 
 @pytest.mark.parametrize(

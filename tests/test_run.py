@@ -1,7 +1,6 @@
 """The run folder: settings that must not change, data that is counted, clips that are odd."""
 
 import json
-import os
 import shutil
 
 import numpy as np
@@ -13,7 +12,7 @@ from ser_kd import training
 from ser_kd.config import Config, config_from_dict
 from ser_kd.errors import UserError
 from ser_kd.logmel_network import LogMelPredictor
-from ser_kd.run import Run, newest_run
+from ser_kd.run import Run
 
 # Keras saves a TensorFlow variable through a NumPy 1 interface.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -115,15 +114,6 @@ def test_a_folder_without_a_run(tmp_path):
         Run.open(tmp_path)
     with pytest.raises(UserError, match="is no run folder"):
         Run.open(tmp_path / "absent")
-
-
-def test_newest_run(tmp_path):
-    assert newest_run(tmp_path) is None
-    for second, name in enumerate(("a", "c", "b")):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "student.keras").touch()
-        os.utime(tmp_path / name / "student.keras", (second, second))
-    assert newest_run(tmp_path) == tmp_path / "b"
 
 
 def test_parts_are_speaker_disjoint_and_whole(run):
