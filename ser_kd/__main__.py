@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from ser_kd import __version__, listen, predict
+from ser_kd import __version__, evaluate, listen, predict
 from ser_kd.cli import guarded
 from ser_kd.corpora import inspect as inspect_corpus
 from ser_kd.encoder import inspect as inspect_checkpoint
@@ -22,6 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
         ),
         ("predict", predict, "print the emotion of audio files"),
         ("listen", listen, "print the emotion of what the microphone hears"),
+        ("evaluate", evaluate, "score a model on a corpus and write a report"),
     ):
         command = commands.add_parser(name, help=summary, description=module.__doc__)
         module.add_arguments(command)

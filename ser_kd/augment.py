@@ -12,6 +12,7 @@ import tensorflow as tf
 from ser_kd.config import AugmentConfig
 
 _DB = 10.0 / np.log(10.0)
+_ATTENUATION_DB = (10.0, 70.0)
 
 
 def augment_logmel(
@@ -20,9 +21,10 @@ def augment_logmel(
     frames_per_second: float,
     floor_db: float,
     mean_db: np.ndarray,
+    centres_hz: np.ndarray,
     seed: tf.Tensor,
 ) -> tf.Tensor:
-    """Gain, noise, time and mel masks.
+    """Noise, limited bandwidth, gain, time and mel masks.
 
     Args:
         windows: ``[batch, frames, mels]`` in dB.
@@ -30,6 +32,7 @@ def augment_logmel(
         frames_per_second: To turn seconds into frames.
         floor_db: The front end's floor; digital silence.
         mean_db: What masked cells are set to: the mean of the training clips, ``[mels]``.
+        centres_hz: What the mel bands are centred on, ``[mels]``.
         seed: int ``[2]``.
 
     Returns:
@@ -38,6 +41,9 @@ def augment_logmel(
     seeds = tf.random.experimental.stateless_split(seed, 4)
     if config.noise_probability > 0:
         windows = _add_noise(windows, config, floor_db, seeds[0])
+    if config.band_limit_probability > 0:
+        band_seed = tf.random.experimental.stateless_fold_in(seed, len(seeds))
+        windows = _limit_band(windows, config, floor_db, centres_hz, band_seed)
     if config.gain_db > 0:
         gain = _uniform(seeds[1], (tf.shape(windows)[0], 1, 1), -config.gain_db, config.gain_db)
         # Digital silence, such as what follows a short clip, stays silent at any gain.
@@ -128,6 +134,32 @@ def _add_noise(
     noisy = tf.maximum(_DB * tf.math.log(power + noise), floor_db)
     noisy = tf.where(clean > floor_db, noisy, clean)  # what follows a short clip stays silent
     return tf.tensor_scatter_nd_update(windows, chosen, noisy)
+
+
+def _limit_band(
+    windows: tf.Tensor,
+    config: AugmentConfig,
+    floor_db: float,
+    centres_hz: np.ndarray,
+    seed: tf.Tensor,
+) -> tf.Tensor:
+    """Takes away what a telephone, a codec or a small microphone does: lows, highs, or both.
+
+    Each edge is drawn evenly on a logarithmic scale; beyond it everything is attenuated alike.
+    """
+    seeds = tf.random.experimental.stateless_split(seed, 4)
+    batch = tf.shape(windows)[0]
+
+    def edge(seed: tf.Tensor, limits_hz: tuple[float, float]) -> tf.Tensor:
+        return tf.exp(_uniform(seed, (batch, 1), *np.log(limits_hz)))
+
+    low_hz, high_hz = edge(seeds[0], config.low_cut_hz), edge(seeds[1], config.high_cut_hz)
+    centres = tf.constant(centres_hz, tf.float32)
+    outside = tf.logical_or(centres < low_hz, centres > high_hz)  # [batch, mels]
+    limited = _uniform(seeds[2], (batch, 1), 0.0, 1.0) < config.band_limit_probability
+    attenuation = _uniform(seeds[3], (batch, 1), *_ATTENUATION_DB)
+    loss = tf.where(tf.logical_and(limited, outside), attenuation, 0.0)[:, tf.newaxis, :]
+    return tf.maximum(windows - loss, floor_db)
 
 
 def _masks(batch: Any, size: int, count: int, longest: int, seed: tf.Tensor) -> tf.Tensor:

@@ -40,7 +40,7 @@ def reliability(probs: np.ndarray, truth: np.ndarray, bins: int = BINS) -> list[
     """
     confidence, right = probs.max(1), probs.argmax(1) == truth
     edges = np.linspace(0.0, 1.0, bins + 1)
-    place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    place = np.clip(np.searchsorted(edges, confidence) - 1, 0, bins - 1)
     found = []
     for number in range(bins):
         inside = place == number

@@ -85,12 +85,19 @@ class LogMelConfig:
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """Random changes of the training windows, drawn anew every step; see ``ser_kd.augment``."""
+    """Random changes of the training windows, drawn anew every step; see ``ser_kd.augment``.
+
+    ``band_limit_probability``: of a clip that loses what lies below an edge drawn from
+    ``low_cut_hz`` and above one from ``high_cut_hz``.
+    """
 
     shift_seconds: float = 1.0
     gain_db: float = 6.0
     noise_probability: float = 0.0
     noise_snr_db: tuple[float, float] = (5.0, 30.0)
+    band_limit_probability: float = 0.0
+    low_cut_hz: tuple[float, float] = (50.0, 500.0)
+    high_cut_hz: tuple[float, float] = (3_000.0, 8_000.0)
     time_masks: int = 2
     time_mask_seconds: float = 0.2
     mel_masks: int = 2
@@ -540,6 +547,18 @@ def _network_rules(
         ),
         (f"{where}augment.noise_probability", 0 <= augment.noise_probability <= 1, "from 0 to 1"),
         (f"{where}augment.noise_snr_db", -math.inf < low <= high < math.inf, "lowest, highest"),
+        (
+            f"{where}augment.band_limit_probability",
+            0 <= augment.band_limit_probability <= 1,
+            "from 0 to 1",
+        ),
+        *(
+            (f"{where}augment.{key}", 0 < edges[0] <= edges[1] < math.inf, "lowest, highest in Hz")
+            for key, edges in (
+                ("low_cut_hz", augment.low_cut_hz),
+                ("high_cut_hz", augment.high_cut_hz),
+            )
+        ),
     ]
 
 

@@ -16,7 +16,7 @@ from ser_kd.augment import augment_logmel, mixup
 from ser_kd.config import AudioConfig, AugmentConfig, LogMelConfig
 from ser_kd.corpora.clip import Clip
 from ser_kd.errors import UserError
-from ser_kd.features import LogMel
+from ser_kd.features import LogMel, mel_centres_hz
 from ser_kd.progress import track
 
 _INT16 = 32_768.0
@@ -344,10 +344,18 @@ def logmel_transform(
 ) -> Transform:
     """What a log-mel network is trained on: augmented windows, mixed up."""
 
+    centres_hz = mel_centres_hz(logmel)
+
     def transform(windows: Any, lengths: Any, targets: Any, seed: Any) -> Any:
         seeds = tf.random.experimental.stateless_split(seed, 2)
         windows = augment_logmel(
-            windows, augment, 1.0 / logmel.hop_seconds, logmel.floor_db, mean_db, seeds[0]
+            windows,
+            augment,
+            1.0 / logmel.hop_seconds,
+            logmel.floor_db,
+            mean_db,
+            centres_hz,
+            seeds[0],
         )
         if augment.mixup_alpha > 0:
             return mixup(windows, targets, augment.mixup_alpha, temperature, seeds[1])

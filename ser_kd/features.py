@@ -19,9 +19,7 @@ def mel_filters(config: LogMelConfig) -> np.ndarray:
     Returns:
         float32 ``[fft_samples // 2 + 1, mels]``.
     """
-    edges_hz = _mel_to_hz(
-        np.linspace(_hz_to_mel(config.min_hz), _hz_to_mel(config.max_hz), config.mels + 2)
-    )
+    edges_hz = _mel_edges_hz(config)
     bins_hz = np.fft.rfftfreq(config.fft_samples, 1.0 / config.sample_rate_hz)[:, np.newaxis]
     low, centre, high = edges_hz[:-2], edges_hz[1:-1], edges_hz[2:]
     rising = (bins_hz - low) / (centre - low)
@@ -29,6 +27,16 @@ def mel_filters(config: LogMelConfig) -> np.ndarray:
     triangles = np.maximum(0.0, np.minimum(rising, falling))
     filters: np.ndarray = (triangles * (2.0 / (high - low))).astype(np.float32)
     return filters
+
+
+def mel_centres_hz(config: LogMelConfig) -> np.ndarray:
+    """The frequency that each mel band is centred on, ``[mels]`` in Hz."""
+    return _mel_edges_hz(config)[1:-1]
+
+
+def _mel_edges_hz(config: LogMelConfig) -> np.ndarray:
+    low, high = _hz_to_mel(config.min_hz), _hz_to_mel(config.max_hz)
+    return _mel_to_hz(np.linspace(low, high, config.mels + 2))
 
 
 _LINEAR_HZ_PER_MEL = 200.0 / 3.0

@@ -1,6 +1,7 @@
 """Scores of predictions: NumPy in, numbers out."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, recall_score
@@ -35,6 +36,47 @@ def confusion(truth: np.ndarray, predicted: np.ndarray, classes: int) -> list[li
     return table
 
 
+def resampled_confusions(
+    truth: np.ndarray,
+    predicted: np.ndarray,
+    speakers: Sequence[str],
+    classes: int,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> np.ndarray:
+    """Confusion matrices of as many other samples of people: the bootstrap over speakers.
+
+    Each resample draws as many speakers as there are, with replacement, and takes all of their
+    clips. Every score of a resample follows from the sum of its speakers' confusion matrices.
+
+    Args:
+        truth: Class indices ``[clips]``.
+        predicted: Class indices ``[clips]``.
+        speakers: Who speaks, ``[clips]``.
+        classes: How many there are.
+        resamples: How often is drawn.
+        seed: Of the draws.
+
+    Returns:
+        int ``[resamples, classes, classes]``, rows = truth, columns = prediction.
+    """
+    names, of_clip = np.unique(np.asarray(speakers), return_inverse=True)
+    tables = np.zeros((len(names), classes, classes))
+    np.add.at(tables, (of_clip, truth, predicted), 1.0)
+    drawn = np.random.default_rng(seed).integers(len(names), size=(resamples, len(names)))
+    times = np.zeros((resamples, len(names)))
+    np.add.at(times, (np.arange(resamples)[:, np.newaxis], drawn), 1.0)
+    # A product of float matrices: NumPy hands it to BLAS, which it does not with whole numbers.
+    sums = times @ tables.reshape(len(names), -1)
+    return np.rint(sums).astype(np.int64).reshape(resamples, classes, classes)
+
+
+def interval(values: np.ndarray) -> tuple[float, float]:
+    """The middle 95 % of what a bootstrap gave; values that are not numbers do not count."""
+    low, high = np.nanpercentile(values, [2.5, 97.5])
+    return float(low), float(high)
+
+
 def speaker_intervals(
     truth: np.ndarray,
     predicted: np.ndarray,
@@ -48,18 +90,77 @@ def speaker_intervals(
     Clips of one speaker are not independent; what another sample of people would give is asked.
     With a single speaker the interval is the score itself.
     """
-    rng = np.random.default_rng(seed)
-    names = sorted(set(speakers))
-    rows = [np.flatnonzero(np.asarray(speakers) == name) for name in names]
-    drawn: dict[str, list[float]] = {"wa": [], "ua": [], "macro_f1": []}
-    # The scores of a resample follow from the sum of its speakers' confusion matrices.
-    tables = np.array([confusion(truth[r], predicted[r], classes) for r in rows])
-    for _ in range(resamples):
-        table = tables[rng.integers(len(names), size=len(names))].sum(0)
-        right, true_count, said_count = np.diag(table), table.sum(1), table.sum(0)
-        present = true_count > 0
-        drawn["wa"].append(right.sum() / table.sum())
-        drawn["ua"].append(np.mean(right[present] / true_count[present]))
-        drawn["macro_f1"].append(np.mean(2 * right[present] / (true_count + said_count)[present]))
-    low_high = {key: np.percentile(values, [2.5, 97.5]) for key, values in drawn.items()}
-    return {key: (float(low), float(high)) for key, (low, high) in low_high.items()}
+    tables = resampled_confusions(truth, predicted, speakers, classes, resamples, seed)
+    return {key: interval(values) for key, values in _scores_of(tables).items()}
+
+
+def full_scores(
+    truth: np.ndarray,
+    predicted: np.ndarray,
+    speakers: Sequence[str],
+    labels: Sequence[str],
+    resamples: int = 1000,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """``scores``, the recall of every class and the confusion matrix, with 95 % intervals.
+
+    Args:
+        truth: Class indices ``[clips]``.
+        predicted: Class indices ``[clips]``.
+        speakers: Who speaks, ``[clips]``; the intervals are bootstrapped over them.
+        labels: Class names.
+        resamples: Of the bootstrap.
+        seed: Of the bootstrap.
+
+    Returns:
+        ``wa``, ``ua``, ``macro_f1``; ``intervals`` of these three; ``recall``: label -> ``value``,
+        ``interval``, ``clips``, for the classes that occur in ``truth``; ``confusion``. Where there
+        is but one speaker every interval is None: nothing is known of other people.
+    """
+    tables = resampled_confusions(truth, predicted, speakers, len(labels), resamples, seed)
+    counts = np.bincount(truth, minlength=len(labels))
+    several = len(set(speakers)) > 1
+    recall = {}
+    for index, label in enumerate(labels):
+        if not counts[index]:
+            continue
+        hits = tables[:, index, index].astype(np.float64)
+        of_class = tables[:, index].sum(axis=1)
+        drawn = np.divide(hits, of_class, out=np.full(len(hits), np.nan), where=of_class > 0)
+        recall[label] = {
+            "value": float(np.mean(predicted[truth == index] == index)),
+            "interval": interval(drawn) if several else None,
+            "clips": int(counts[index]),
+        }
+    resampled = _scores_of(tables)
+    return {
+        **scores(truth, predicted),
+        "intervals": {key: interval(resampled[key]) if several else None for key in resampled},
+        "recall": recall,
+        "confusion": confusion(truth, predicted, len(labels)),
+    }
+
+
+def negative_log_likelihood(probs: np.ndarray, truth: np.ndarray) -> float:
+    """Mean of -log(probability of the true class), in nats; 0 is best.
+
+    Args:
+        probs: ``[clips, classes]``.
+        truth: Class indices ``[clips]``.
+    """
+    return float(-np.log(probs[np.arange(len(truth)), truth] + 1e-12).mean())
+
+
+def _scores_of(tables: np.ndarray) -> dict[str, np.ndarray]:
+    """``scores`` of confusion matrices ``[tables, classes, classes]``, each ``[tables]``."""
+    right = np.diagonal(tables, axis1=1, axis2=2).astype(np.float64)
+    true_count, said_count = tables.sum(axis=2), tables.sum(axis=1)
+    present = true_count > 0
+    zeros = np.zeros_like(right)
+    recall = np.divide(right, true_count, out=zeros.copy(), where=present)
+    f1 = np.divide(2.0 * right, true_count + said_count, out=zeros.copy(), where=present)
+    return {
+        "wa": right.sum(axis=1) / tables.sum(axis=(1, 2)),
+        "ua": recall.sum(axis=1) / present.sum(axis=1),
+        "macro_f1": f1.sum(axis=1) / present.sum(axis=1),
+    }

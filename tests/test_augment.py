@@ -21,6 +21,7 @@ OFF = AugmentConfig(
 BATCH, FRAMES, MELS = 16, 50, 24
 FRAMES_PER_SECOND = 50.0
 FLOOR_DB = -80.0
+CENTRES_HZ = np.geomspace(80.0, 7_600.0, MELS)
 MEAN_DB = np.linspace(-60.0, -30.0, MELS).astype(np.float32)
 
 
@@ -36,6 +37,7 @@ def augmented(windows: np.ndarray, seed: tuple[int, int] = (1, 2), **changes) ->
         FRAMES_PER_SECOND,
         FLOOR_DB,
         MEAN_DB,
+        CENTRES_HZ,
         tf.constant(seed, tf.int64),
     )
     return result.numpy()
@@ -44,6 +46,7 @@ def augmented(windows: np.ndarray, seed: tuple[int, int] = (1, 2), **changes) ->
 EACH = [
     {"gain_db": 10.0},
     {"noise_probability": 0.5},
+    {"band_limit_probability": 0.5},
     {"time_masks": 2},
     {"mel_masks": 2},
 ]
@@ -181,3 +184,30 @@ def test_the_seed_decides_the_mixture(windows, labels):
     first, _ = mixed(windows, {"labels": labels})
     np.testing.assert_array_equal(mixed(windows, {"labels": labels})[0], first)
     assert (mixed(windows, {"labels": labels}, seed=(1, 3))[0] != first).any()
+
+
+def test_a_band_limit_takes_away_lows_and_highs_alike(windows):
+    """Every clip: nothing between the edges changes, beyond them all bands lose as much."""
+    loud = windows + 100.0  # far above the floor
+    changes = {
+        "band_limit_probability": 1.0,
+        "low_cut_hz": (200.0, 400.0),
+        "high_cut_hz": (3_000.0, 4_000.0),
+    }
+    loss = loud - augmented(loud, **changes)
+    np.testing.assert_allclose(loss, np.broadcast_to(loss[:, :1], loss.shape), atol=1e-3)
+    loss = loss[:, 0]
+    inside = (CENTRES_HZ > 400.0) & (CENTRES_HZ < 3_000.0)
+    outside = (CENTRES_HZ < 200.0) | (CENTRES_HZ > 4_000.0)
+    assert not loss[:, inside].any()
+    assert loss[:, outside].min() > 9.9
+    np.testing.assert_allclose(loss[:, outside], loss[:, :1].repeat(outside.sum(), 1), atol=1e-3)
+    assert len(np.unique(loss[:, 0])) == BATCH  # each clip its own
+
+
+def test_a_band_limit_hits_its_share_of_the_clips_and_stops_at_the_floor(rng):
+    many = np.full((2_000, 2, MELS), -75.0, np.float32)
+    changed = augmented(many, band_limit_probability=0.3)
+    share = (changed[:, 0] != many[:, 0]).any(axis=1).mean()
+    assert share == pytest.approx(0.3, abs=0.04)  # 4 standard deviations
+    assert changed.min() == FLOOR_DB

@@ -144,6 +144,9 @@ def test_the_last_override_wins(recipe):
         ("corpus.label_map.calm=1", "corpus.label_map.calm needs a value of type str, got 1"),
         ("augment.noise_snr_db=[1]", r"augment.noise_snr_db needs 2 values, got \[1\]"),
         ("augment.noise_snr_db=5", "augment.noise_snr_db needs 2 values, got 5"),
+        ("augment.band_limit_probability=2", "augment.band_limit_probability = 2"),
+        ("augment.low_cut_hz=[300, 100]", "augment.low_cut_hz = .* lowest, highest in Hz"),
+        ("augment.high_cut_hz=[0, 100]", "augment.high_cut_hz = .* lowest, highest in Hz"),
         (
             "student.kind=mobilnet",
             r"kind = 'mobilnet' \(did you mean 'mobilenet'\?\); one of mobilenet, cnn, crnn",

@@ -2,7 +2,14 @@
 
 import numpy as np
 import pytest
-from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
+from sklearn.metrics import (
+    accuracy_score,
+    balanced_accuracy_score,
+    confusion_matrix,
+    f1_score,
+    log_loss,
+    recall_score,
+)
 
 from ser_kd import metrics
 
@@ -92,3 +99,85 @@ def test_the_seed_decides(rng):
         for seed in (0, 0, 1)
     ]
     assert draws[0] == draws[1] != draws[2]
+
+
+def test_the_bootstrap_against_one_written_out(rng):
+    """Clip by clip and resample by resample, with scikit-learn."""
+    truth, predicted = predictions(rng, clips=80)
+    speakers = np.array([f"s{index % 7}" for index in range(80)])
+    labels = list("abcde")
+    found = metrics.full_scores(truth, predicted, speakers.tolist(), labels, resamples=60, seed=3)
+    names, draws = sorted(set(speakers)), np.random.default_rng(3)
+    values: dict[str, list[float]] = {key: [] for key in ("wa", "ua", "macro_f1", *labels)}
+    for _ in range(60):
+        chosen = [names[number] for number in draws.integers(7, size=7)]
+        rows = np.concatenate([np.flatnonzero(speakers == name) for name in chosen])
+        there = np.unique(truth[rows])
+        mean = {"labels": there, "average": "macro", "zero_division": 0}
+        values["wa"].append(accuracy_score(truth[rows], predicted[rows]))
+        values["ua"].append(recall_score(truth[rows], predicted[rows], **mean))
+        values["macro_f1"].append(f1_score(truth[rows], predicted[rows], **mean))
+        each = recall_score(truth[rows], predicted[rows], labels=there, average=None)
+        for label, value in zip(there, each, strict=True):
+            values[labels[label]].append(value)
+    for key in ("wa", "ua", "macro_f1"):
+        assert found["intervals"][key] == pytest.approx(np.percentile(values[key], [2.5, 97.5]))
+    for label in labels:
+        assert found["recall"][label]["interval"] == pytest.approx(
+            np.percentile(values[label], [2.5, 97.5])
+        )
+
+
+def test_full_scores_against_scikit_learn(rng):
+    truth, predicted = predictions(rng)
+    speakers = [f"s{index % 10}" for index in range(300)]
+    found = metrics.full_scores(truth, predicted, speakers, list("abcde"))
+    recalls = recall_score(truth, predicted, average=None)
+    assert [item["value"] for item in found["recall"].values()] == pytest.approx(recalls)
+    assert found["ua"] == pytest.approx(np.mean(recalls))
+    assert found["confusion"] == confusion_matrix(truth, predicted).tolist()
+    assert [item["clips"] for item in found["recall"].values()] == np.bincount(truth).tolist()
+    for item in found["recall"].values():
+        low, high = item["interval"]
+        assert 0.0 <= low < item["value"] < high <= 1.0
+
+
+def test_a_class_that_some_resamples_lack():
+    """Only speaker b has class 1, and half of it right: that is its recall wherever it is drawn.
+
+    Class 2 is said once, but it never occurs: it has no recall.
+    """
+    truth, predicted = np.array([0, 0, 0, 1, 1]), np.array([0, 0, 0, 1, 2])
+    found = metrics.full_scores(truth, predicted, list("aabbb"), ["x", "y", "z"])
+    assert list(found["recall"]) == ["x", "y"]  # z does not occur
+    assert found["recall"]["y"] == {"value": 0.5, "interval": (0.5, 0.5), "clips": 2}
+    # Resamples of a alone: all right. Of b alone: 1 and 0.5.
+    assert found["intervals"]["ua"] == pytest.approx((0.75, 1.0))
+    assert found["intervals"]["wa"] == pytest.approx((2 / 3, 1.0))
+
+
+def test_nothing_is_known_of_others_from_one_speaker(rng):
+    truth, predicted = predictions(rng)
+    found = metrics.full_scores(truth, predicted, ["a"] * 300, list("abcde"))
+    assert found["intervals"] == {"wa": None, "ua": None, "macro_f1": None}
+    assert {item["interval"] for item in found["recall"].values()} == {None}
+
+
+def test_every_resample_has_as_many_speakers(rng):
+    """Each speaker has as many clips as no other: the sizes tell who was drawn, and how often."""
+    clips = [1, 10, 100, 1000]
+    speakers = np.repeat(["a", "b", "c", "d"], clips)
+    truth, predicted = predictions(rng, clips=sum(clips))
+    tables = metrics.resampled_confusions(truth, predicted, speakers.tolist(), 5, resamples=200)
+    assert tables.shape == (200, 5, 5)
+    digits = np.array([[int(digit) for digit in f"{size:04d}"] for size in tables.sum((1, 2))])
+    assert set(digits.sum(1)) == {4}
+    np.testing.assert_allclose(digits.mean(0), 1.0, atol=0.25)
+
+
+def test_negative_log_likelihood(rng):
+    probs = rng.dirichlet(np.ones(4), 50)
+    truth = rng.integers(0, 4, 50)
+    expected = log_loss(truth, probs, labels=np.arange(4))
+    assert metrics.negative_log_likelihood(probs, truth) == pytest.approx(expected)
+    assert np.isfinite(metrics.negative_log_likelihood(np.eye(4)[[0]], np.array([1])))
