@@ -75,7 +75,8 @@ def mixup(
 
     ``labels`` are mixed linearly. ``teacher_logits`` are mixed as probabilities *at the
     distillation temperature* and turned back into logits, so that distilling from them is
-    distilling from the mixture of both clips' softened predictions.
+    distilling from the mixture of both clips' softened predictions. All else stays as it is, and
+    ``share`` ``[batch, 1]`` (0.5 to 1) says how much of a mixture is the clip itself.
 
     Args:
         windows: ``[batch, frames, mels]``.
@@ -96,7 +97,8 @@ def mixup(
         weight = tf.reshape(share, [batch] + [1] * (len(values.shape) - 1))
         return weight * values + (1.0 - weight) * tf.reverse(values, [0])
 
-    mixed = {"labels": mix(targets["labels"])}
+    # Embeddings of two teachers' networks have no mixture: they stay those of the clip itself.
+    mixed = {**targets, "labels": mix(targets["labels"]), "share": share}
     if "teacher_logits" in targets:
         probs = tf.nn.softmax(targets["teacher_logits"] / temperature)
         mixed["teacher_logits"] = temperature * tf.math.log(mix(probs) + 1e-12)

@@ -156,16 +156,19 @@ class StudentConfig:
 
 @dataclass(frozen=True)
 class DistillConfig:
-    """``label_weight * CE + logit_weight * T^2 * KL``.
+    """``label_weight * CE + logit_weight * T^2 * KL + embedding_weights . embedding_loss``.
 
-    ``teachers`` names the teachers to learn from with their weights (a mixture of their softened
-    predictions); empty = every teacher of the run, equally.
+    ``teachers`` names the teachers whose predictions are learnt with their weights (a mixture of
+    the softened predictions); empty = every teacher of the run, equally. ``embedding_weights``
+    names those whose embeddings are learnt; see ``ser_kd.projections``.
     """
 
     label_weight: float = 0.1
     logit_weight: float = 0.9
     temperature: float = 2.0
     teachers: dict[str, float] = field(default_factory=dict)
+    embedding_weights: dict[str, float] = field(default_factory=dict)
+    embedding_loss: Literal["mse", "cosine"] = "mse"
 
 
 LABELS_ONLY = DistillConfig(label_weight=1.0, logit_weight=0.0, temperature=1.0)
@@ -495,6 +498,10 @@ def _check(config: Config) -> None:
             (f"distill.teachers.{name}", 0 < weight < math.inf, "above 0")
             for name, weight in distill.teachers.items()
         ),
+        *(
+            (f"distill.embedding_weights.{name}", 0 <= weight < math.inf, "at least 0")
+            for name, weight in distill.embedding_weights.items()
+        ),
         *_network_rules("", config.student, config.fit, config.augment),
         *_view_rules(config.views),
         *_quantization_rules(config.quantization, config.student),
@@ -520,12 +527,14 @@ def _check(config: Config) -> None:
             for key in where.split("."):
                 value = value[key] if isinstance(value, dict) else getattr(value, key)
             raise UserError(f"{where} = {value!r} is out of range: it must be {needed}")
-    unknown = [name for name in config.distill.teachers if name not in config.teachers]
-    if unknown:
-        raise UserError(
-            f"distill.teachers names {unknown[0]!r}{_nearest(unknown[0], list(config.teachers))}, "
-            f"but the run's teachers are: {', '.join(config.teachers) or 'none'}"
-        )
+    for key in ("teachers", "embedding_weights"):
+        unknown = [name for name in getattr(config.distill, key) if name not in config.teachers]
+        if unknown:
+            near = _nearest(unknown[0], list(config.teachers))
+            raise UserError(
+                f"distill.{key} names {unknown[0]!r}{near}, but the run's teachers are: "
+                f"{', '.join(config.teachers) or 'none'}"
+            )
 
 
 _Rule = tuple[str, bool, str]

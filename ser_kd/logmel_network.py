@@ -18,6 +18,7 @@ from ser_kd.config import (
     StudentConfig,
 )
 from ser_kd.distiller import Distiller
+from ser_kd.projections import EmbeddingDistiller, spaces_of, with_projections
 from ser_kd.student import build_student, embedding_model
 
 _BATCH = 128
@@ -44,7 +45,8 @@ def train_logmel_network(
         arrays: Log-mel frames of the training clips' views. The feature statistics are those of
             the first view of each clip that has a label.
         targets: ``labels`` (probabilities ``[views, classes]``; zeros: the clip has no label) and,
-            to learn from a teacher, ``teacher_logits`` (``[views, classes]``).
+            to learn from teachers, ``teacher_logits`` (``[views, classes]``) and what
+            ``projections.embedding_targets`` gives.
         network: Its architecture.
         fit: Epochs and learning rate.
         augment: Augmentation.
@@ -126,9 +128,7 @@ def fit_logmel_network(
         views: See there.
     """
     window, classes = model.input_shape[1], targets["labels"].shape[1]
-    distiller = Distiller(
-        model, distill.label_weight, distill.logit_weight, distill.temperature, name=name
-    )
+    distiller = _distiller(model, distill, targets, name)
     smooth = fit.label_smoothing
     has_label = targets["labels"].sum(axis=1, keepdims=True)  # [views, 1], 1 or 0
     labels = targets["labels"] * (1.0 - smooth) + has_label * (smooth / classes)
@@ -156,6 +156,26 @@ def fit_logmel_network(
         directory,
         name,
         score,
+    )
+
+
+def _distiller(
+    model: keras.Model, distill: DistillConfig, targets: Mapping[str, np.ndarray], name: str
+) -> Distiller:
+    weights = {
+        "label_weight": distill.label_weight,
+        "logit_weight": distill.logit_weight,
+        "temperature": distill.temperature,
+    }
+    spaces = spaces_of(targets)
+    if not spaces:
+        return Distiller(model, **weights, name=name)
+    return EmbeddingDistiller(
+        with_projections(model, spaces),
+        distill.embedding_weights,
+        distill.embedding_loss,
+        **weights,
+        name=name,
     )
 
 

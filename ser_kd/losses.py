@@ -46,3 +46,22 @@ def entropy(logits: Any, temperature: float = 1.0) -> Any:
     """Entropy of the softened predictions, ``[batch]``, in nats."""
     log_probs = log_softmax(logits, temperature)
     return -ops.sum(ops.exp(log_probs) * log_probs, axis=-1)
+
+
+def embedding_mse(teacher: Any, student: Any) -> Any:
+    """Mean squared difference of two embeddings ``[batch, size]`` (FitNets, arXiv 1412.6550).
+
+    Returns:
+        ``[batch]``, at least 0.
+    """
+    return ops.mean(ops.square(teacher - student), axis=-1)
+
+
+def embedding_cosine(teacher: Any, student: Any) -> Any:
+    """1 - cosine of the angle between two embeddings ``[batch, size]``: length does not count.
+
+    Returns:
+        ``[batch]``, from 0 (same direction) to 2 (opposite).
+    """
+    one, other = (ops.normalize(values, axis=-1, epsilon=1e-6) for values in (teacher, student))
+    return 1.0 - ops.sum(one * other, axis=-1)

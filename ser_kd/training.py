@@ -13,6 +13,7 @@ from ser_kd.config import LABELS_ONLY, Config, DistillConfig, FileTeacherConfig,
 from ser_kd.logmel_network import train_logmel_network
 from ser_kd.predict import load_keras
 from ser_kd.progress import say
+from ser_kd.projections import embedding_targets
 from ser_kd.quantization import fine_tune_for_int8
 from ser_kd.run import Run, RunData
 from ser_kd.targets import Targets, mix_teachers
@@ -77,8 +78,15 @@ def _teaching(
     if not chosen:
         return LABELS_ONLY, {}
     ids, views = _student_ids(run_data)
-    mixed = mix_teachers(chosen, config.teachers, ids, config.temperature, views)
-    return config, {"teacher_logits": mixed}
+    taught = {
+        "teacher_logits": mix_teachers(chosen, config.teachers, ids, config.temperature, views)
+    }
+    for name, weight in config.embedding_weights.items():
+        if weight > 0:
+            taught |= embedding_targets(
+                targets[name], targets[name].rows_of(ids, name, views), name
+            )
+    return config, taught
 
 
 def _student_ids(run_data: RunData) -> tuple[list[str], list[int]]:
