@@ -56,7 +56,8 @@ def _train(config: Config, run_dir: Path | None) -> int:
     # Imported late: a wrong argument should not wait for TensorFlow.
     from export import export_run
     from export.convert import calibration_windows
-    from ser_kd import evaluation, fitting, report, resources, training
+    from ser_kd import fitting, report, resources, training
+    from ser_kd.evaluation import run_report, run_scores
     from ser_kd.run import Run
 
     if config.deterministic:
@@ -80,11 +81,12 @@ def _train(config: Config, run_dir: Path | None) -> int:
         training.int8_student(run, run_data, targets, calibration)
     say("\n5. Export to TensorFlow Lite")
     export_run(run, run_data)
-    say("\n6. Scores, time and memory")
-    evaluation.evaluate(run, run_data, targets)
+    say("\n6. Scores, time and memory, report")
+    run_scores.evaluate(run, run_data, targets)
     resources.measure_run(run)
+    page = run_report.report_run(run, run_data)
     say("\n" + report.summary(run.directory))
-    _say_what_next(run.export_dir / "student_waveform.tflite", config)
+    _say_what_next(page, run.export_dir / "student_waveform.tflite", config)
     return 0
 
 
@@ -99,8 +101,9 @@ def _announce(directory: Path, config: Config) -> None:
         say(f"time        about {config.expected_minutes:g} minutes on 2 CPU cores")
 
 
-def _say_what_next(model: Path, config: Config) -> None:
-    say(f"\nFor the phone: {model} with labels.txt (README.md beside it shows how)")
+def _say_what_next(page: Path, model: Path, config: Config) -> None:
+    say(f"\nReport:        {page}")
+    say(f"For the phone: {model} with labels.txt (README.md beside it shows how)")
     say(f"Try it:        python -m ser_kd predict {model} SOME_SPEECH.wav")
     if config.corpus.name == "demo":
         say("Real speech:   python -m ser_kd data crema_d ~/CREMA-D --download")

@@ -148,8 +148,8 @@ def _training_seconds(run: Run) -> float:
     """What all epochs of the students and of the teachers that were trained here took together."""
     histories = [run.directory / HISTORY, *run.directory.glob(f"baseline/{HISTORY}")]
     histories += (run.directory / "teachers").rglob(HISTORY)
-    rows = (line for path in histories if path.exists() for line in path.open(encoding="utf-8"))
-    return sum(json.loads(row)["seconds"] for row in rows)
+    texts = [path.read_text(encoding="utf-8") for path in histories if path.exists()]
+    return sum(json.loads(row)["seconds"] for text in texts for row in text.splitlines())
 
 
 def _machine() -> str:

@@ -3,10 +3,11 @@
 import argparse
 import sys
 
-from ser_kd import __version__, evaluate, listen, predict
+from ser_kd import __version__, listen, predict
 from ser_kd.cli import guarded
 from ser_kd.corpora import inspect as inspect_corpus
 from ser_kd.encoder import inspect as inspect_checkpoint
+from ser_kd.evaluation import command as evaluate
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -158,6 +158,8 @@ class StudentConfig:
 class DistillConfig:
     """``label_weight * CE + logit_weight * T^2 * KL + embedding_weights . embedding_loss``.
 
+    ``logit_loss`` puts another term in the place of KL: see ``ser_kd.losses``.
+
     ``teachers`` names the teachers whose predictions are learnt with their weights (a mixture of
     the softened predictions); empty = every teacher of the run, equally. ``embedding_weights``
     names those whose embeddings are learnt; see ``ser_kd.projections``.
@@ -166,6 +168,7 @@ class DistillConfig:
     label_weight: float = 0.1
     logit_weight: float = 0.9
     temperature: float = 2.0
+    logit_loss: Literal["kl", "dkd", "dist", "mse"] = "kl"
     teachers: dict[str, float] = field(default_factory=dict)
     embedding_weights: dict[str, float] = field(default_factory=dict)
     embedding_loss: Literal["mse", "cosine"] = "mse"
@@ -265,7 +268,126 @@ class FileTeacherConfig:
     path: str = ""
 
 
-TeacherConfig = EnsembleTeacherConfig | Wav2Vec2TeacherConfig | FileTeacherConfig
+@dataclass(frozen=True)
+class MaskingConfig:
+    """Which modalities a fusion teacher's training shows: four scenarios, drawn for every clip.
+
+    Probabilities, which sum to 1. ``audio_and_one``: one of the others that the clip has, each
+    equally often. ``random_subset``: each of the others with probability 1/2. The audio is in all.
+    """
+
+    all_present: float = 0.4
+    audio_only: float = 0.3
+    audio_and_one: float = 0.15
+    random_subset: float = 0.15
+
+
+@dataclass(frozen=True)
+class ModalitySource:
+    """Where a modality's vectors come from, as ``modalities`` spells it.
+
+    Attributes:
+        kind: ``votes``, ``teacher`` or ``file``.
+        name: The channel, the teacher or the path.
+        embedding: Whether a teacher's embedding is wanted beside its logits.
+    """
+
+    kind: Literal["votes", "teacher", "file"]
+    name: str
+    embedding: bool = False
+
+    @classmethod
+    def parse(cls, text: str) -> "ModalitySource | None":
+        """Reads ``votes:<channel>``, ``teacher:<name>[:embedding]`` or ``file:<path>.npz``."""
+        kind, _, name = text.partition(":")
+        if kind == "votes" and name in ("voice", "face", "multimodal"):
+            return cls("votes", name)
+        if kind == "teacher" and name.removesuffix(":embedding"):
+            return cls("teacher", name.removesuffix(":embedding"), name.endswith(":embedding"))
+        return cls("file", name) if kind == "file" and name.endswith(".npz") else None
+
+
+@dataclass(frozen=True)
+class FusionTeacherConfig:
+    """``fusion``: a transformer over several modalities of a clip, any of which may be absent.
+
+    ``modalities``: name -> source (``ser_kd.modalities``). ``audio`` names those that are what a
+    student hears; they are never masked. ``modalities_at_prediction``: what the targets are made
+    from, the audio among it; empty = everything.
+
+    ``network_of`` names another fusion teacher, whose networks this one predicts with: nothing is
+    trained, and no other setting but ``folds`` (the same) and ``modalities_at_prediction`` is
+    looked at.
+
+    ``width``, ``heads``, ``layers``: of the transformer. ``context_clips``: how many clips of the
+    same dialogue are looked at on either side; ``graph`` adds a relational graph layer over them.
+    """
+
+    kind: Literal["fusion"] = "fusion"
+    folds: int = 5
+    modalities: dict[str, str] = field(default_factory=dict)
+    audio: tuple[str, ...] = ()
+    modalities_at_prediction: tuple[str, ...] = ()
+    network_of: str = ""
+    masking: MaskingConfig = MaskingConfig()
+    width: int = 64
+    heads: int = 4
+    layers: int = 1
+    dropout: float = 0.2
+    context_clips: int = 0
+    graph: bool = False
+    fit: FitConfig = FitConfig(epochs=30, batch_size=64, learning_rate=1e-3)
+
+    @property
+    def in_fold(self) -> bool:
+        """Never: its targets are always out of fold."""
+        return False
+
+    @property
+    def sources(self) -> dict[str, ModalitySource]:
+        """Modality -> where it comes from; what is misspelt is left out."""
+        read = {name: ModalitySource.parse(text) for name, text in self.modalities.items()}
+        return {name: source for name, source in read.items() if source is not None}
+
+    @property
+    def teachers_needed(self) -> tuple[str, ...]:
+        """The teachers that come before this one."""
+        named = [source.name for source in self.sources.values() if source.kind == "teacher"]
+        return tuple(dict.fromkeys([self.network_of] if self.network_of else named))
+
+
+TeacherConfig = (
+    EnsembleTeacherConfig | Wav2Vec2TeacherConfig | FusionTeacherConfig | FileTeacherConfig
+)
+
+
+def teacher_order(teachers: Mapping[str, TeacherConfig]) -> list[str]:
+    """Files first, then as given, but the teachers that another one names come before it.
+
+    Raises:
+        UserError: Some name each other in a circle.
+    """
+    needs = {
+        name: teacher.teachers_needed
+        for name, teacher in teachers.items()
+        if isinstance(teacher, FusionTeacherConfig)
+    }
+    order: list[str] = []
+
+    def add(name: str, asking: tuple[str, ...]) -> None:
+        if name in asking:
+            circle = " -> ".join([*asking[asking.index(name) :], name])
+            raise UserError(f"teachers learn from each other in a circle ({circle}); cut it")
+        for other in needs.get(name, ()):
+            add(other, (*asking, name))
+        if name not in order:
+            order.append(name)
+
+    for name in sorted(
+        teachers, key=lambda name: not isinstance(teachers[name], FileTeacherConfig)
+    ):
+        add(name, ())
+    return order
 
 
 @dataclass(frozen=True)
@@ -296,6 +418,7 @@ class Config:
 TEACHER_KINDS: dict[str, type[Any]] = {
     "logmel_ensemble": EnsembleTeacherConfig,
     "wav2vec2": Wav2Vec2TeacherConfig,
+    "fusion": FusionTeacherConfig,
     "file": FileTeacherConfig,
 }
 
@@ -519,6 +642,8 @@ def _check(config: Config) -> None:
         if isinstance(teacher, EnsembleTeacherConfig):
             rules.append((f"{where}members", teacher.members >= 1, "at least 1"))
             rules += _network_rules(where, teacher.student, teacher.fit, teacher.augment)
+        elif isinstance(teacher, FusionTeacherConfig):
+            rules += _fusion_rules(where, teacher)
         else:
             rules += _wav2vec2_rules(where, teacher)
     for where, holds, needed in rules:
@@ -527,6 +652,10 @@ def _check(config: Config) -> None:
             for key in where.split("."):
                 value = value[key] if isinstance(value, dict) else getattr(value, key)
             raise UserError(f"{where} = {value!r} is out of range: it must be {needed}")
+    for name, teacher in config.teachers.items():
+        if isinstance(teacher, FusionTeacherConfig):
+            _check_what_it_fuses(name, teacher, config.teachers)
+    teacher_order(config.teachers)
     for key in ("teachers", "embedding_weights"):
         unknown = [name for name in getattr(config.distill, key) if name not in config.teachers]
         if unknown:
@@ -612,6 +741,109 @@ def _wav2vec2_rules(where: str, teacher: Wav2Vec2TeacherConfig) -> list[_Rule]:
         ),
         *_fit_rules(where, teacher.fit),
     ]
+
+
+def _fusion_rules(where: str, teacher: FusionTeacherConfig) -> list[_Rule]:
+    masking, names = teacher.masking, list(teacher.modalities)
+    probabilities = dataclasses.asdict(masking)
+    heads, layers, context = teacher.heads, teacher.layers, teacher.context_clips
+    return [
+        *(
+            (f"{where}masking.{key}", 0 <= value <= 1, "a probability, from 0 to 1")
+            for key, value in probabilities.items()
+        ),
+        (
+            f"{where}masking",
+            math.isclose(sum(probabilities.values()), 1.0, abs_tol=1e-6),
+            f"four probabilities that sum to 1, not to {sum(probabilities.values()):g}",
+        ),
+        (f"{where}layers", 1 <= layers <= 12, "from 1 to 12"),
+        (f"{where}heads", heads >= 1, "at least 1"),
+        (
+            f"{where}width",
+            heads >= 1 and teacher.width >= 1 and teacher.width % heads == 0,
+            f"a multiple of heads = {heads}",
+        ),
+        (f"{where}dropout", 0 <= teacher.dropout < 1, "at least 0 and below 1"),
+        (f"{where}context_clips", 0 <= context <= 100, "from 0 to 100"),
+        (f"{where}graph", context > 0 or not teacher.graph, "false where context_clips is 0"),
+        (
+            f"{where}modalities",
+            bool(teacher.network_of) or len(names) >= 2,
+            "a table of two or more, such as { ear = 'teacher:ensemble', face = 'votes:face' }",
+        ),
+        (
+            f"{where}audio",
+            bool(teacher.network_of) or (bool(teacher.audio) and {*teacher.audio} <= {*names}),
+            f"those of the modalities ({', '.join(names)}) that a student hears, at least one",
+        ),
+        *_fit_rules(where, teacher.fit),
+    ]
+
+
+def _check_what_it_fuses(
+    name: str, teacher: FusionTeacherConfig, teachers: Mapping[str, TeacherConfig]
+) -> None:
+    """What a fusion teacher asks of other teachers: folds that are its own, so nothing leaks."""
+    where = f"teachers.{name}"
+    for modality, text in teacher.modalities.items():
+        if modality not in teacher.sources:
+            raise UserError(
+                f"{where}.modalities.{modality} = {text!r} is no source; there are votes:voice, "
+                "votes:face, votes:multimodal, teacher:<name>, teacher:<name>:embedding and "
+                "file:<path>.npz"
+            )
+    for other_name in teacher.teachers_needed:
+        other = teachers.get(other_name)
+        if other is None:
+            raise UserError(
+                f"{where} needs the teacher {other_name!r}{_nearest(other_name, list(teachers))}, "
+                f"but the run's teachers are: {', '.join(teachers)}"
+            )
+        if isinstance(other, FileTeacherConfig):
+            continue  # what its file says of folds is checked when it is read
+        if other.in_fold:
+            raise UserError(
+                f"{where} learns from teachers.{other_name}, which was trained on the clips that "
+                f"it predicts: set teachers.{other_name}.in_fold = false"
+            )
+        if other.folds != teacher.folds:
+            raise UserError(
+                f"{where}.folds = {teacher.folds}, but teachers.{other_name}.folds = "
+                f"{other.folds}: with other folds a network would learn from one that heard the "
+                "speakers it is kept from; give both the same"
+            )
+    for source in teacher.sources.values():
+        other = teachers.get(source.name) if source.kind == "teacher" else None
+        if source.embedding and not isinstance(other, FileTeacherConfig):
+            raise UserError(
+                f"{where} asks for the embedding of teachers.{source.name}, but each of its folds "
+                f"has an embedding space of its own: use 'teacher:{source.name}', its logits"
+            )
+    fused = teacher
+    if teacher.network_of:
+        other = teachers[teacher.network_of]
+        if not isinstance(other, FusionTeacherConfig) or other.network_of:
+            raise UserError(
+                f"{where}.network_of = {teacher.network_of!r} is no fusion teacher that has "
+                "networks of its own"
+            )
+        fused, plain = other, FusionTeacherConfig()
+        free = ("network_of", "folds", "modalities_at_prediction")
+        for key in (item.name for item in dataclasses.fields(plain) if item.name not in free):
+            if getattr(teacher, key) != getattr(plain, key):
+                raise UserError(
+                    f"{where}.{key} has no effect: the networks are those of "
+                    f"teachers.{teacher.network_of}; set it there"
+                )
+    shown = teacher.modalities_at_prediction
+    unknown = [key for key in shown if key not in fused.modalities]
+    if unknown or (shown and not {*fused.audio} <= {*shown}):
+        raise UserError(
+            f"{where}.modalities_at_prediction = {list(shown)}: name some of "
+            f"{', '.join(fused.modalities)}, among them the audio ({', '.join(fused.audio)}), "
+            "without which no network was trained"
+        )
 
 
 def _fit_rules(where: str, fit: FitConfig) -> list[_Rule]:

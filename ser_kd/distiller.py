@@ -39,6 +39,7 @@ class Distiller(keras.Model):
         label_weight: Weight of the cross-entropy.
         logit_weight: Weight of the distillation term.
         temperature: T, for both sides of the distillation term.
+        logit_loss: Another distillation term than ``kl``: one of ``losses.LOGIT_LOSSES``.
         teacher: A live teacher with logits as output; its weights are never changed.
     """
 
@@ -49,6 +50,7 @@ class Distiller(keras.Model):
         logit_weight: float = 0.0,
         temperature: float = 1.0,
         teacher: keras.Model | None = None,
+        logit_loss: str = "kl",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -67,6 +69,10 @@ class Distiller(keras.Model):
         self.label_weight = label_weight
         self.logit_weight = logit_weight
         self.temperature = temperature
+        if logit_loss not in losses.LOGIT_LOSSES:
+            known = ", ".join(losses.LOGIT_LOSSES)
+            raise ValueError(f"logit_loss must be one of {known}, got {logit_loss!r}")
+        self.logit_loss = logit_loss
         names = ["loss", "label_loss", "accuracy"]
         if logit_weight > 0:
             names += ["logit_loss", "teacher_entropy", "agreement"]
@@ -116,7 +122,9 @@ class Distiller(keras.Model):
         loss = self.label_weight * label_loss
         per_clip = {}
         if teacher_logits is not None:
-            logit_loss = losses.distillation_kl(teacher_logits, logits, self.temperature)
+            logit_loss = losses.LOGIT_LOSSES[self.logit_loss](
+                y["labels"], teacher_logits, logits, self.temperature
+            )
             loss = loss + self.logit_weight * logit_loss
             per_clip["logit_loss"] = logit_loss
             per_clip["teacher_entropy"] = losses.entropy(teacher_logits, self.temperature)
@@ -148,6 +156,7 @@ class Distiller(keras.Model):
             "label_weight": self.label_weight,
             "logit_weight": self.logit_weight,
             "temperature": self.temperature,
+            "logit_loss": self.logit_loss,
         }
 
     @classmethod

@@ -166,6 +166,7 @@ def _distiller(
         "label_weight": distill.label_weight,
         "logit_weight": distill.logit_weight,
         "temperature": distill.temperature,
+        "logit_loss": distill.logit_loss,
     }
     spaces = spaces_of(targets)
     if not spaces:

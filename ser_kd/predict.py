@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ser_kd import files, streaming
-from ser_kd.audio import AudioError, decode, is_silent, window_starts
+from ser_kd.audio import AudioError, Waveform, decode, is_silent, window_starts
 from ser_kd.config import Config, LogMelConfig
 from ser_kd.errors import UserError
 from ser_kd.progress import say
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _MODEL_SUFFIXES = (".tflite", ".keras")
 _BATCH = 64
+_INT16 = 32_768.0
 
 
 @dataclass(frozen=True)
@@ -200,8 +201,7 @@ class Predictor:
             float32 ``[classes]``: softmax, then the mean over the windows.
         """
         frontend = self.frontend
-        # As evaluation hears it: 16 bits.
-        waveform = np.clip(np.round(waveform * 32_768.0), -32_768, 32_767) / np.float32(32_768.0)
+        waveform = to_float(to_int16(waveform))
         starts = window_starts(
             len(waveform),
             frontend.window_samples,
@@ -234,6 +234,18 @@ class Predictor:
         return self.predict(path).probs
 
 
+def to_int16(waveform: Waveform) -> np.ndarray:
+    """float32 in -1..1 -> int16 samples, as training hears them; what lies beyond is clipped."""
+    samples: np.ndarray = np.clip(np.round(waveform * _INT16), -_INT16, _INT16 - 1).astype(np.int16)
+    return samples
+
+
+def to_float(samples: np.ndarray) -> Waveform:
+    """int16 samples -> float32 in -1..1."""
+    waveform: Waveform = np.divide(samples, _INT16, dtype=np.float32)
+    return waveform
+
+
 def load_keras(path: Path) -> "keras.Model":
     """Loads a .keras file of this project, teachers' included, for evaluation.
 
@@ -243,7 +255,8 @@ def load_keras(path: Path) -> "keras.Model":
     import keras
 
     import ser_kd.layers
-    import ser_kd.teachers.classifier  # noqa: F401 (its classes are registered by importing them)
+    import ser_kd.teachers.classifier  # (their classes are registered by importing them)
+    import ser_kd.teachers.fusion_network  # noqa: F401
 
     if not path.is_file():
         raise UserError(f"{path}: no such model; train one first: python train.py")

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 import tensorflow as tf
+from corpus_maker import snapshot
 from sklearn.metrics import (
     accuracy_score,
     balanced_accuracy_score,
@@ -24,10 +25,15 @@ from sklearn.metrics import (
 )
 from test_export import tiny_student
 
-from ser_kd import evaluate, files, predict, slices
+from ser_kd import files, predict
 from ser_kd.__main__ import main
 from ser_kd.config import Config, config_from_dict, config_to_dict
 from ser_kd.corpora import Clip, load_corpus
+from ser_kd.errors import UserError
+from ser_kd.evaluation import command, corruptions, others, robustness, run_report
+from ser_kd.evaluation.clips import cross_clips
+from ser_kd.evaluation.predictions import predict_waveforms
+from ser_kd.evaluation.slices import slices
 from ser_kd.predict import Frontend, Predictor
 from ser_kd.run import Run
 from ser_kd.splits import split_corpus
@@ -188,7 +194,7 @@ def measured(models, *_):
 
 @pytest.fixture(autouse=True)
 def no_measuring(monkeypatch):
-    monkeypatch.setattr(evaluate, "measure_all", measured)
+    monkeypatch.setattr(others, "measure_all", measured)
 
 
 def ask(capsys, *arguments: object) -> tuple[int, str, str]:
@@ -208,8 +214,8 @@ def whole(world, tmp_path_factory):
     out = tmp_path_factory.mktemp("out") / "whole"
     with pytest.MonkeyPatch.context() as patch:
         lines: list[str] = []
-        patch.setattr(evaluate, "say", lines.append)
-        patch.setattr(evaluate, "measure_all", measured)
+        patch.setattr(command, "say", lines.append)
+        patch.setattr(others, "measure_all", measured)
         arguments = [
             "evaluate", world.waveform_model, "--out", out, "--cross", f"folder={world.other_dir}",
         ]  # fmt: skip
@@ -415,7 +421,7 @@ def test_batches_are_what_single_clips_are(world):
         (rng.uniform(0, 0.3) * rng.normal(size=rng.integers(1, 24_000))).astype(np.float32)
         for _ in range(70)
     ]
-    found = evaluate.predict_waveforms(predictor, iter(clips))
+    found = predict_waveforms(predictor, iter(clips))
     for clip, row in zip(clips, found, strict=True):
         np.testing.assert_allclose(row, predictor.predict_waveform(clip), atol=1e-6)
 
@@ -498,15 +504,14 @@ def test_a_model_alone(world, capsys, tmp_path):
 
 def test_what_cannot_be_measured_is_said(world, capsys, tmp_path, monkeypatch):
     """A machine whose libsndfile has no Opus, and a model that the other process cannot load."""
-    from ser_kd import robustness
 
     def broken(*_):
-        raise evaluate.UserError("x cannot be measured: no memory")
+        raise UserError("x cannot be measured: no memory")
 
     def no_opus(*_):
-        raise robustness.UnavailableError("no Opus here")
+        raise corruptions.UnavailableError("no Opus here")
 
-    monkeypatch.setattr(evaluate, "measure_all", broken)
+    monkeypatch.setattr(others, "measure_all", broken)
     monkeypatch.setattr(robustness, "opus", no_opus)
     assert ask(capsys, world.waveform_model, "--out", tmp_path)[0] == 0
     found = read(tmp_path)
@@ -540,7 +545,7 @@ def test_slices_against_scikit_learn(world):
     rng = np.random.default_rng(0)
     truth = np.array([LABELS.index(clip.emotion) for clip in clips])
     predicted = np.where(rng.random(len(clips)) < 0.6, truth, rng.integers(0, 3, len(clips)))
-    found, notes = slices.slices(clips, truth, predicted, LABELS)
+    found, notes = slices(clips, truth, predicted, LABELS)
     groups = {
         "sex": {"female": {"ann", "bea", "cat", "eve"}, "male": {"dan", "fred"}},
         "age": {"20-29": {"ann", "bea"}, "30-39": {"cat", "dan"}, "60-69": {"eve"}},
@@ -568,9 +573,136 @@ def test_slices_against_scikit_learn(world):
 def test_a_corpus_that_says_nothing_of_its_speakers(world):
     clips = [Clip(str(n), Path(), f"s{n}", LABELS[n % 3]) for n in range(6)]
     truth = np.arange(6) % 3
-    found, notes = slices.slices(clips, truth, truth, LABELS)
+    found, notes = slices(clips, truth, truth, LABELS)
     assert found == []
     assert notes == [f"{by}: known of no clip, of 6" for by in ("sex", "age", "race")]
+
+
+def write_named(folder: Path, *names: str) -> Path:
+    """Short clips under these names."""
+    rng = np.random.default_rng(0)
+    folder.mkdir(parents=True)
+    for name in names:
+        soundfile.write(folder / f"{name}.wav", 0.1 * rng.normal(size=6_400), 16_000)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def ravdess(tmp_path_factory):
+    """Eight emotions by five actors, named as RAVDESS names them."""
+    names = [
+        f"03-01-0{emotion}-01-01-01-0{actor}" for emotion in range(1, 9) for actor in range(1, 6)
+    ]
+    return write_named(tmp_path_factory.mktemp("ravdess") / "clips", *names)
+
+
+@pytest.fixture(scope="module")
+def emodb(tmp_path_factory):
+    """Seven emotions by two actors, named as EmoDB names them."""
+    names = [f"{actor}a01{letter}a" for letter in "WLEAFTN" for actor in ("03", "08")]
+    return write_named(tmp_path_factory.mktemp("emodb") / "clips", *names)
+
+
+def test_other_corpora_have_the_labels_of_crema_d(ravdess, emodb, capsys, tmp_path):
+    """For the model that comes with the package: calm is neutral, what it lacks is counted."""
+    arguments = ["--corpus", "ravdess", "--data-dir", ravdess, "--split", "all"]
+    arguments += ["--cross", f"ravdess={ravdess}", f"emodb={emodb}"]
+    assert ask(capsys, *arguments, "--no-robustness", "--out", tmp_path)[0] == 0
+    found = read(tmp_path)
+    with (tmp_path / "predictions.csv").open(newline="") as file:
+        truth = {row["id"]: row["truth"] for row in csv.DictReader(file)}
+    numbers = {"1": "NEU", "2": "NEU", "3": "HAP", "4": "SAD", "5": "ANG", "6": "FEA", "7": "DIS"}
+    assert truth == {
+        f"01-0{number}-01-01-01-0{actor}": label
+        for number, label in numbers.items()
+        for actor in range(1, 6)
+    }
+    assert {label: item["clips"] for label, item in found["scores"]["recall"].items()} == {
+        "ANG": 5, "DIS": 5, "FEA": 5, "HAP": 5, "NEU": 10, "SAD": 5,
+    }  # fmt: skip
+    same, german = found["cross_corpus"]
+    assert (same["corpus"], same["clips"], same["dropped"]) == ("ravdess", 35, {"surprised": 5})
+    assert same["scores"] == found["scores"]
+    assert (german["corpus"], german["clips"], german["dropped"]) == ("emodb", 12, {"boredom": 2})
+    assert sorted(german["labels"]) == sorted(found["labels"])
+    notes = found["notes"]
+    assert "ravdess: 'calm' counts as NEU" in notes
+    assert "ravdess: 5 clips are left out, for the model does not know 'surprised'" in notes
+    assert "emodb: 2 clips are left out, for the model does not know 'boredom'" in notes
+
+
+def test_a_model_that_knows_calm_is_asked_for_it(ravdess, world):
+    labels = ("ANG", "CAL", "DIS", "FEA", "HAP", "NEU", "SAD")
+    predictor = Predictor(
+        lambda windows: windows, labels, Predictor.load(world.waveform_model).frontend
+    )
+    notes: list[str] = []
+    clips = cross_clips(f"ravdess={ravdess}", predictor, notes)
+    assert np.bincount(clips.truth).tolist() == [5] * 7
+    assert dict(clips.dropped) == {"surprised": 5}
+    assert not any("counts as" in note for note in notes)
+
+
+def test_the_end_of_a_training_run(capsys, tmp_path):
+    """On a corpus of synthetic speech: its banner, both parts, and what is current stays."""
+    names = [
+        f"{1001 + speaker}_IEO_{emotion}_XX"
+        for speaker in range(10)
+        for emotion in ("ANG", "DIS", "FEA", "HAP", "NEU", "SAD")
+    ]
+    data_dir = write_named(tmp_path / "speech" / "AudioWAV", *names).parent
+    config = config_from_dict({"corpus": {"name": "demo", "data_dir": str(data_dir)}})
+    run = Run.create(config, tmp_path / "runs" / "my run")
+    run_data = run.data()
+    installed = predict.default_model().parent
+    shutil.copytree(installed, run.export_dir)
+    shutil.copy(installed / "student.keras", run.student_path)
+
+    page, folder = run_report.report_run(run, run_data), run.directory / "evaluation"
+    assert page == run.directory / "report.html"
+    for part, of_part, html, speakers in (
+        ("test", folder, page, 2),
+        ("validation", folder / "validation", folder / "validation" / "report.html", 1),
+    ):
+        found = read(of_part)
+        assert found["corpus"] == {
+            "name": "demo", "split": part, "clips": 6 * speakers, "speakers": speakers,
+            "synthetic": True, "heard_in_training": 0, "unreadable": {},
+        }  # fmt: skip
+        assert '<p class="banner">SYNTHETIC SPEECH.' in html.read_text()
+        assert [row["name"] for row in found["compared"]] == [
+            "student_waveform.tflite", "student.keras",
+        ]  # fmt: skip
+        place = "my run/evaluation" + "/validation" * (part == "validation")
+        command = (
+            "python -m ser_kd evaluate 'my run/export/student_waveform.tflite' "
+            f"--split {part} --out '{place}'"
+        )
+        note = f"robustness: not measured (it takes minutes; this adds it: {command})"
+        assert note in found["notes"]
+        assert "takes minutes; this adds it" in html.read_text()
+        assert str(tmp_path) not in json.dumps(found)
+        with (of_part / "predictions.csv").open(newline="") as file:
+            assert len(list(csv.DictReader(file))) == 6 * speakers
+
+    before = snapshot(run.directory)
+    assert run_report.report_run(run, run_data) == page
+    assert snapshot(run.directory) == before
+    assert f"{folder / 'eval.json'} is there" in capsys.readouterr().out
+
+    # That command, but for its minutes: the page follows.
+    model = run.export_dir / "student_waveform.tflite"
+    arguments = [model, "--split", "test", "--out", folder, "--no-robustness"]
+    assert ask(capsys, *arguments)[0] == 0
+    evaluated = snapshot(folder)
+    run_report.report_run(run, run_data)
+    assert snapshot(folder) == evaluated
+    assert "(--no-robustness)" in page.read_text()
+
+    os.utime(run.student_path)
+    run_report.report_run(run, run_data)
+    assert "(--no-robustness)" not in page.read_text()
+    assert "SYNTHETIC SPEECH." in page.read_text()
 
 
 @pytest.mark.parametrize(
@@ -627,7 +759,7 @@ def test_the_default_model(world, capsys, tmp_path, monkeypatch):
         Path("installed").mkdir(exist_ok=True)
         shutil.copy(world.export_dir / name, "installed")
     model = tmp_path / "installed" / "student_waveform.tflite"
-    monkeypatch.setattr(evaluate, "default_model", lambda: model)
+    monkeypatch.setattr(command, "default_model", lambda: model)
     arguments = ["--corpus", "folder", "--data-dir", world.data_dir, "--no-robustness"]
     assert ask(capsys, *arguments)[0] == 0
     assert read(Path("evaluation"))["model"]["name"] == model.name

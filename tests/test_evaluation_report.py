@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from ser_kd.evaluation_report import report, write_report
-from ser_kd.evaluation_report.charts import HEAT_FULL
-from ser_kd.evaluation_report.style import DARK, LIGHT
-from ser_kd.evaluation_report.svg import Scale, spread
+from ser_kd.evaluation.report import report, write_report
+from ser_kd.evaluation.report.charts import HEAT_FULL
+from ser_kd.evaluation.report.style import DARK, LIGHT
+from ser_kd.evaluation.report.svg import Scale, spread
 
 LABELS = ["ANG", "DIS", "FEA", "HAP", "NEU", "SAD"]
 CONFUSION = [
@@ -166,6 +166,7 @@ SAMPLE: dict[str, Any] = {
         "clips": 738,
         "speakers": 9,
         "synthetic": False,
+        "heard_in_training": 0,
         "unreadable": {"1076_MTI_SAD_XX": "no samples"},
     },
     "scores": scores(0.669),
@@ -490,19 +491,38 @@ def test_the_result_in_one_sentence(sample):
     assert "best epoch by these same validation clips" in sample.words()
 
 
-@pytest.mark.parametrize(
-    ("split", "said"),
-    [
-        ("test", "speakers it never heard in training,"),
-        ("train", "speakers it was trained on,"),
-        ("all", "speakers, those it was trained on among them,"),
-    ],
-)
-def test_whether_the_speakers_are_known_is_said(split, said):
-    page = page_with(corpus={**SAMPLE["corpus"], "split": split})
+HEARD = [
+    # split, clips of speakers that it was trained on, in the first sentence, below it
+    ("test", 0, "of 9 speakers it never heard in training, the model", ""),
+    ("validation", 0, "of 9 speakers it never heard in training, the model", "its best epoch by"),
+    ("train", 738, "of 9 speakers it was trained on, the model", "was trained on these speakers:"),
+    ("test", 738, "of 9 speakers it was trained on, the model", "was trained on these speakers:"),
+    (
+        "all", 164, "of 9 speakers, some of whom it was trained on, the model",
+        "was trained on the speakers of 164 of these 738 clips: expect less on new ones.",
+    ),
+    ("all", 0, "of 9 speakers it never heard in training, the model", ""),
+    ("test", None, "of 9 speakers, the model", ""),
+    ("validation", None, "of 9 speakers, the model", ""),
+    ("train", None, "of 9 speakers, the model", ""),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("split", "heard", "said", "caveat"), HEARD)
+def test_whether_the_speakers_are_known_is_said(split, heard, said, caveat):
+    """By what is known of the model, and not by the name of the split."""
+    page = page_with(corpus={**SAMPLE["corpus"], "split": split, "heard_in_training": heard})
     assert said in page.words()
-    assert "same validation clips" not in page.words()
-    assert ("knows" in page.words("body/ul")) is (split != "test")
+    lines = page.words("body/ul")
+    assert caveat in lines
+    for word in ("best epoch", "trained"):
+        assert (word in lines) is (word in caveat)
+
+
+def test_nothing_is_said_of_training_where_an_older_file_tells_nothing():
+    corpus = {key: value for key, value in SAMPLE["corpus"].items() if key != "heard_in_training"}
+    page = page_with(corpus=corpus)
+    assert "On 738 clips of 9 speakers, the model names" in page.words()
 
 
 @pytest.mark.parametrize("synthetic", [True, False])
@@ -956,7 +976,7 @@ def test_the_same_colours_tell_apart_without_colour(sample):
 
 def test_no_tensorflow_is_needed():
     code = (
-        "import sys, ser_kd.evaluation_report; "
+        "import sys, ser_kd.evaluation.report; "
         "sys.exit(any(m in sys.modules for m in ('tensorflow', 'keras', 'sklearn', 'scipy')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -25,6 +25,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "augment": {"config"},
     "student": {"config", "layers"},
     "distiller": {"losses"},
+    "evaluation.corruptions": {"audio"},
+    "evaluation.gates": set(),
+    "evaluation.robustness": {"audio", "evaluation.corruptions", "evaluation.gates", "metrics"},
+    "evaluation.slices": {"corpora.clip", "metrics"},
+    "evaluation.run_folder": {"files", "run"},
 }
 
 
@@ -96,6 +101,17 @@ def test_metrics_are_numpy_and_scikit_learn_and_config_is_the_standard_library()
         assert not foreign(MODULES[f"ser_kd.{name}"]), name
     if "ser_kd.report" in MODULES:
         assert not foreign(MODULES["ser_kd.report"]) & {"tensorflow", "keras"}
+
+
+def test_the_report_reads_json_only():
+    for name, path in MODULES.items():
+        if name.startswith("ser_kd.evaluation.report"):
+            own = {item for item in imports(path) if item.startswith("ser_kd")}
+            assert not foreign(path), name
+            assert all(
+                item == "ser_kd.files" or item.startswith("ser_kd.evaluation.report")
+                for item in own
+            ), name
 
 
 def test_there_are_no_circles():

@@ -7,7 +7,8 @@ import pytest
 import soundfile
 from scipy import signal
 
-from ser_kd import metrics, robustness
+from ser_kd import metrics
+from ser_kd.evaluation import corruptions, gates, robustness
 
 RATE_HZ = 16_000
 
@@ -29,21 +30,21 @@ def power_at(waveform: np.ndarray, hz: float) -> float:
 @pytest.mark.parametrize("gain_db", [-12.0, -6.0, 2.0])
 def test_gain(noise, gain_db):
     clip = noise()
-    louder = robustness.with_gain(clip, gain_db)
+    louder = corruptions.with_gain(clip, gain_db)
     assert louder.dtype == np.float32
     assert db(power(louder) / power(clip)) == pytest.approx(gain_db, abs=1e-4)
 
 
 def test_gain_beyond_full_scale_clips_as_16_bits_do():
     clip = np.array([-0.6, -0.4, 0.0, 0.4, 0.6], np.float32)
-    louder = robustness.with_gain(clip, 20.0 * np.log10(2.0))
+    louder = corruptions.with_gain(clip, 20.0 * np.log10(2.0))
     np.testing.assert_allclose(louder, [-1.0, -0.8, 0.0, 0.8, 32_767 / 32_768], rtol=1e-6)
 
 
 @pytest.mark.parametrize("share", [0.003, 0.05])
 def test_so_many_samples_are_clipped(noise, share):
     clip = noise()
-    cut = robustness.clipped(clip, share)
+    cut = corruptions.clipped(clip, share)
     changed = cut != clip
     assert changed.mean() == pytest.approx(share, abs=2 / len(clip))
     level = np.abs(cut).max()
@@ -54,25 +55,25 @@ def test_so_many_samples_are_clipped(noise, share):
 
 def test_crop_and_pad():
     clip = np.arange(1.0, 9.0, dtype=np.float32)
-    assert robustness.cropped(clip, first_samples=3).tolist() == [4, 5, 6, 7, 8]
-    assert robustness.cropped(clip, last_samples=3).tolist() == [1, 2, 3, 4, 5]
-    assert robustness.cropped(clip, first_samples=99).tolist() == [8]
-    assert robustness.cropped(clip, last_samples=99).tolist() == [1]
-    padded = robustness.padded(clip[:2], before_samples=1, after_samples=2)
+    assert corruptions.cropped(clip, first_samples=3).tolist() == [4, 5, 6, 7, 8]
+    assert corruptions.cropped(clip, last_samples=3).tolist() == [1, 2, 3, 4, 5]
+    assert corruptions.cropped(clip, first_samples=99).tolist() == [8]
+    assert corruptions.cropped(clip, last_samples=99).tolist() == [1]
+    padded = corruptions.padded(clip[:2], before_samples=1, after_samples=2)
     assert (padded.tolist(), padded.dtype) == ([0, 1, 2, 0, 0], np.float32)
 
 
 @pytest.mark.parametrize("snr_db", [35.0, 20.0, 5.0])
 def test_the_ratio_of_signal_to_noise(sine, rng, snr_db):
     clip = sine(amplitude=0.2)
-    mixed = robustness.with_noise(clip, 7.0 * rng.standard_normal(len(clip)), snr_db)
+    mixed = corruptions.with_noise(clip, 7.0 * rng.standard_normal(len(clip)), snr_db)
     assert mixed.dtype == np.float32
     assert db(power(clip) / power(mixed - clip)) == pytest.approx(snr_db, abs=0.01)
 
 
 def test_noise_does_not_clip_but_turns_down(sine, rng):
     clip, hiss = sine(amplitude=0.99), rng.standard_normal(RATE_HZ)
-    mixed = robustness.with_noise(clip, hiss, 5.0)
+    mixed = corruptions.with_noise(clip, hiss, 5.0)
     assert 0.999 < np.abs(mixed).max() <= 32_767 / 32_768
     scale = 10.0 ** (-5.0 / 20.0) * np.sqrt(power(clip) / power(hiss))
     np.testing.assert_allclose(np.corrcoef(mixed, clip + scale * hiss)[0, 1], 1.0, atol=1e-6)
@@ -80,8 +81,8 @@ def test_noise_does_not_clip_but_turns_down(sine, rng):
 
 def test_silence_stays_silent_and_no_noise_changes_nothing(sine, rng):
     zeros = np.zeros(100, np.float32)
-    assert not robustness.with_noise(zeros, rng.standard_normal(100), 5.0).any()
-    np.testing.assert_array_equal(robustness.with_noise(sine(), np.zeros(RATE_HZ), 5.0), sine())
+    assert not corruptions.with_noise(zeros, rng.standard_normal(100), 5.0).any()
+    np.testing.assert_array_equal(corruptions.with_noise(sine(), np.zeros(RATE_HZ), 5.0), sine())
 
 
 @pytest.mark.parametrize(("colour", "slope_db"), [("white", 0.0), ("pink", -3.01)])
@@ -89,8 +90,8 @@ def test_the_colour_of_noise(rng, colour, slope_db):
     """Per octave, fitted to Welch's spectrum from 60 Hz to 7 kHz."""
     samples = 60 * RATE_HZ
     make = {
-        "white": lambda: robustness.white_noise(samples, rng),
-        "pink": lambda: robustness.pink_noise(samples, RATE_HZ, rng),
+        "white": lambda: corruptions.white_noise(samples, rng),
+        "pink": lambda: corruptions.pink_noise(samples, RATE_HZ, rng),
     }
     hz, density = signal.welch(make[colour](), RATE_HZ, nperseg=8_192)
     inside = (hz > 60) & (hz < 7_000)
@@ -101,11 +102,11 @@ def test_the_colour_of_noise(rng, colour, slope_db):
 
 
 def test_pink_noise_has_no_rumble_and_any_length(rng):
-    spectrum = np.abs(np.fft.rfft(robustness.pink_noise(1 << 16, RATE_HZ, rng))) ** 2
+    spectrum = np.abs(np.fft.rfft(corruptions.pink_noise(1 << 16, RATE_HZ, rng))) ** 2
     hz = np.fft.rfftfreq(1 << 16, 1 / RATE_HZ)
     assert spectrum[hz < 20].sum() < 1e-20 * spectrum.sum()
     for samples in (1, 37, 16_001):
-        noise = robustness.pink_noise(samples, RATE_HZ, rng)
+        noise = corruptions.pink_noise(samples, RATE_HZ, rng)
         assert noise.shape == (samples,)
         assert noise.any()
 
@@ -117,7 +118,7 @@ def test_pink_noise_has_no_rumble_and_any_length(rng):
 def test_the_band_of_a_telephone(sine, hz, gain_db, within_db):
     """Butterworth: 3 dB less at the edges, next to nothing less inside."""
     clip = sine(hz=hz, seconds=2.0, amplitude=0.5)
-    heard = robustness.telephone(clip, RATE_HZ)
+    heard = corruptions.telephone(clip, RATE_HZ)
     assert heard.shape == clip.shape
     assert heard.dtype == np.float32
     middle = slice(8_000, 24_000)
@@ -127,22 +128,22 @@ def test_the_band_of_a_telephone(sine, hz, gain_db, within_db):
 
 def test_a_telephone_has_no_mirror_image(sine):
     """5 kHz would come back as 3 kHz if the rate were halved without a filter."""
-    heard = robustness.telephone(sine(hz=5_000, seconds=2.0), RATE_HZ)[8_000:24_000]
+    heard = corruptions.telephone(sine(hz=5_000, seconds=2.0), RATE_HZ)[8_000:24_000]
     assert db(power_at(heard, 3_000) / (0.5**2 / 4)) < -45.0
 
 
 def test_mu_law_numbers_worked_out_by_hand():
     """F(0.01) = ln(1 + 2.55) / ln 256 = 0.22850; (F + 1) / 2 * 255 = 156.6."""
     samples = np.array([-2.0, -1.0, -0.01, 0.01, 1.0, 2.0])
-    codes = robustness.mu_law_encoded(samples)
+    codes = corruptions.mu_law_encoded(samples)
     assert codes.dtype == np.uint8
     assert codes.tolist() == [0, 0, 98, 157, 255, 255]
     bent = 2 * 157 / 255 - 1
-    decoded = robustness.mu_law_decoded(codes)
+    decoded = corruptions.mu_law_decoded(codes)
     assert decoded[3] == pytest.approx((256**bent - 1) / 255)
     np.testing.assert_allclose(decoded, -decoded[::-1])
     np.testing.assert_array_equal(
-        robustness.mu_law_encoded(robustness.mu_law_decoded(np.arange(256))), np.arange(256)
+        corruptions.mu_law_encoded(corruptions.mu_law_decoded(np.arange(256))), np.arange(256)
     )
 
 
@@ -153,7 +154,7 @@ def test_mu_law_against_libsndfiles_tables(rng):
     soundfile.write(file, samples, 8_000, format="WAV", subtype="ULAW")
     file.seek(0)
     standard, _ = soundfile.read(file)
-    ours = robustness.mu_law_decoded(robustness.mu_law_encoded(samples))
+    ours = corruptions.mu_law_decoded(corruptions.mu_law_encoded(samples))
     assert np.abs(ours / standard - 1.0).max() < 0.07
     errors = [db(power(samples) / power(found - samples)) for found in (ours, standard)]
     assert errors[0] == pytest.approx(errors[1], abs=1.5)
@@ -164,7 +165,7 @@ def test_mu_law_is_as_good_for_soft_sounds(sine):
     """8 linear bits lose 6 dB whenever the level is halved; mu-law hardly any."""
     for amplitude in (0.05, 0.8):
         clip = sine(amplitude=amplitude)
-        heard = robustness.mu_law_decoded(robustness.mu_law_encoded(clip))
+        heard = corruptions.mu_law_decoded(corruptions.mu_law_encoded(clip))
         assert db(power(clip) / power(heard - clip)) > 34.0
     soft = sine(amplitude=0.05)
     assert db(power(soft) / power(np.round(soft * 128) / 128 - soft)) < 27.0
@@ -182,7 +183,7 @@ def voice(rng):
 def test_opus_loses_more_with_fewer_bits(voice):
     losses = []
     for bits_per_second in (6_000, 12_000, 64_000):
-        heard = robustness.opus(voice, RATE_HZ, bits_per_second)
+        heard = corruptions.opus(voice, RATE_HZ, bits_per_second)
         assert heard.shape == voice.shape
         assert heard.dtype == np.float32
         losses.append(power(heard - voice) / power(voice))
@@ -201,20 +202,20 @@ def test_the_bits_of_opus(voice, monkeypatch):
 
     monkeypatch.setattr(soundfile, "write", measured)
     for bits_per_second in (12_000, 32_000):
-        robustness.opus(voice, RATE_HZ, bits_per_second)
+        corruptions.opus(voice, RATE_HZ, bits_per_second)
         assert 0.9 * bits_per_second < sizes[-1] < bits_per_second + 5_000
 
 
 def test_opus_where_it_cannot_be_had(voice, monkeypatch):
-    with pytest.raises(robustness.UnavailableError):
-        robustness.opus(voice, 22_050, 12_000)  # no rate of Opus
+    with pytest.raises(corruptions.UnavailableError):
+        corruptions.opus(voice, 22_050, 12_000)  # no rate of Opus
 
     def old_write(file, data, rate, subtype=None, endian=None, format=None, closefd=True):
         raise AssertionError("not reached")
 
     monkeypatch.setattr(soundfile, "write", old_write)
-    with pytest.raises(robustness.UnavailableError, match=r"soundfile 0\.13"):
-        robustness.opus(voice, RATE_HZ, 12_000)
+    with pytest.raises(corruptions.UnavailableError, match=r"soundfile 0\.13"):
+        corruptions.opus(voice, RATE_HZ, 12_000)
 
 
 # Babble: every speaker is a tone of its own, so that one hears who speaks.
@@ -228,7 +229,7 @@ def tone_of(speaker: int, sine) -> np.ndarray:
 @pytest.fixture
 def babble(sine):
     speakers = [f"s{number}" for number in range(TALKERS)]
-    return robustness.Babble(speakers, lambda index: tone_of(index, sine))
+    return corruptions.Babble(speakers, lambda index: tone_of(index, sine))
 
 
 def test_babble_is_four_to_seven_others_all_equally_loud(babble, rng):
@@ -245,15 +246,15 @@ def test_babble_is_four_to_seven_others_all_equally_loud(babble, rng):
 
 
 def test_babble_with_two_speakers_and_with_one(sine, rng):
-    two = robustness.Babble(["a", "b"], lambda index: tone_of(index, sine))
+    two = corruptions.Babble(["a", "b"], lambda index: tone_of(index, sine))
     assert two.possible
     mixed = two.make("a", RATE_HZ, rng)
     assert power_at(mixed, 400.0) > 1e6 * power_at(mixed, 200.0)
-    assert not robustness.Babble(["a", "a"], lambda index: tone_of(index, sine)).possible
+    assert not corruptions.Babble(["a", "a"], lambda index: tone_of(index, sine)).possible
 
 
 def test_a_silent_clip_says_nothing_in_babble(rng):
-    silent = robustness.Babble(["a", "b"], lambda _: np.zeros(10, np.float32))
+    silent = corruptions.Babble(["a", "b"], lambda _: np.zeros(10, np.float32))
     assert not silent.make("a", 20, rng).any()
 
 
@@ -349,7 +350,7 @@ def test_every_change_bears_every_clip(clip):
     for condition in all_conditions().values():
         try:
             changed = condition.change(clip, 0)
-        except robustness.UnavailableError:
+        except corruptions.UnavailableError:
             assert condition.kind == "codec"
             continue
         assert changed.dtype == np.float32, condition.name
@@ -381,7 +382,7 @@ def test_measure():
     clean = predict(clips).argmax(1)
     assert metrics.scores(truth, clean)["ua"] == 0.75
     louder = robustness.Condition(
-        "louder", "level", lambda clip, _: robustness.with_gain(clip, 6.0), "none"
+        "louder", "level", lambda clip, _: corruptions.with_gain(clip, 6.0), "none"
     )
     assert robustness.measure(louder, clips, predict, truth, clean) == {
         "name": "louder",
@@ -398,7 +399,7 @@ def result(name: str, gate: str, ua_drop: float, unchanged: float) -> dict[str, 
 
 
 def test_gates():
-    found = robustness.gates(
+    found = gates.gates(
         [
             result("white noise, 20 dB", "noise at 20 dB", 0.01, 0.95),
             result("babble noise, 20 dB", "noise at 20 dB", 0.05, 0.899),
@@ -427,16 +428,16 @@ def test_gates():
         ("telephone: labels that stay", "at least", 0.5, 0.5, "line", True, True),
         ("small changes: labels that stay", "at least", 0.95, 0.94, "crop", False, True),
     ]  # fmt: skip
-    assert robustness.gates([]) == []
+    assert gates.gates([]) == []
 
 
 def test_gates_of_the_sexes():
     """All .60: women .65 (.05 away), men .52 (.08 away): .13 between them."""
-    assert robustness.sex_gates(0.6, {"female": 0.65}) == []
-    away, between = robustness.sex_gates(0.6, {"female": 0.65, "male": 0.52})
+    assert gates.sex_gates(0.6, {"female": 0.65}) == []
+    away, between = gates.sex_gates(0.6, {"female": 0.65, "male": 0.52})
     assert (away["condition"], away["met"], away["published"]) == ("male", False, True)
     assert away["worst"] == pytest.approx(0.08)
     assert (between["condition"], between["published"]) == ("male below female", False)
     assert between["worst"] == pytest.approx(0.13)
-    away, between = robustness.sex_gates(0.6, {"female": 0.64, "male": 0.56})
+    away, between = gates.sex_gates(0.6, {"female": 0.64, "male": 0.56})
     assert (away["met"], between["met"]) == (True, False)

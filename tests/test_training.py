@@ -7,10 +7,11 @@ import pytest
 import soundfile
 from corpus_maker import HZ_OF, settings, write_corpus, write_unlabelled
 
-from ser_kd import evaluation, fitting, training
+from ser_kd import fitting, training
 from ser_kd.config import LogMelConfig, ViewsConfig, config_from_dict
 from ser_kd.data import to_int16
 from ser_kd.errors import UserError
+from ser_kd.evaluation import run_scores
 from ser_kd.features import LogMel
 from ser_kd.run import Run
 from ser_kd.targets import ALL_FOLDS, Targets
@@ -212,7 +213,7 @@ def test_predictions_from_a_file_that_lack_views_or_segments(place, run):
 def test_scores_are_of_the_clips_themselves(place, run, monkeypatch):
     """A teacher from outside that predicted some validation clip in another view only has none."""
     run, run_data = run
-    monkeypatch.setattr(evaluation, "student_files", lambda run: {})
+    monkeypatch.setattr(run_scores, "student_files", lambda run: {})
     validation = run_data.ids("validation")
     rng = np.random.default_rng(1)
     for view, known in ((0, True), (1, False)):
@@ -223,7 +224,7 @@ def test_scores_are_of_the_clips_themselves(place, run, monkeypatch):
         views[-1] = 1 if known else 2
         targets = Targets(tuple(ids), logits, logits[:, :0], np.full(len(ids), ALL_FOLDS), views)
         (run.directory / "eval.json").unlink(missing_ok=True)
-        rows = evaluation.evaluate(run, run_data, {"mine": targets})["parts"]["validation"]
+        rows = run_scores.evaluate(run, run_data, {"mine": targets})["parts"]["validation"]
         assert list(rows["models"]) == (["teacher mine"] if known else [])
         if known:
             truth = run_data.one_hot(validation).argmax(1)

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ser_kd.evaluation_report import words
-from ser_kd.evaluation_report.svg import Drawing, Scale, shortened, spread, text_width, wrapped
+from ser_kd.evaluation.report import words
+from ser_kd.evaluation.report.svg import Drawing, Scale, shortened, spread, text_width, wrapped
 
 WIDTH = 400.0
 """Of every view box: small, so that letters stay large enough where a telephone shrinks it."""

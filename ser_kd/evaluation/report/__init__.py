@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from ser_kd import files
-from ser_kd.evaluation_report import page
-from ser_kd.evaluation_report.opening import opening
-from ser_kd.evaluation_report.sections import SECTIONS, closing, settings
+from ser_kd.evaluation.report import page
+from ser_kd.evaluation.report.opening import opening
+from ser_kd.evaluation.report.sections import SECTIONS, closing, settings
 
 
 def write_report(evaluation: dict[str, Any], path: Path) -> None:

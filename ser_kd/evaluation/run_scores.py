@@ -105,7 +105,8 @@ def _student_predictions(
 ) -> dict[str, Callable[[list[str]], np.ndarray]]:
     windowing = data.Windowing.of(run.config.audio, run.config.logmel)
     # As in use: a mean over windows can have another label when they are softened.
-    temperature = Frontend.read(run.export_dir / "frontend.json").temperature
+    frontend = run.export_dir / "frontend.json"
+    temperature = Frontend.read(frontend).temperature if frontend.is_file() else 1.0
 
     def from_keras(model: keras.Model) -> Callable[[list[str]], np.ndarray]:
         predictor = LogMelPredictor(model, windowing, temperature)

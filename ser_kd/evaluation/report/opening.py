@@ -2,20 +2,12 @@
 
 from typing import Any
 
-from ser_kd.evaluation_report import page, words
+from ser_kd.evaluation.report import page, words
 
-_HEARD = {
-    "validation": " it never heard in training",
-    "test": " it never heard in training",
-    "train": " it was trained on",
-    "all": ", those it was trained on among them",
-}
-_CAVEATS = {
-    "validation": "A run keeps its best epoch by these same validation clips, which flatters its "
-    "model a little; only speakers of the test part are wholly new to it.",
-    "train": "The model knows these voices: expect less on new ones.",
-    "all": "The model knows some of these voices: expect less on new ones.",
-}
+_CHOSEN_HERE = (
+    "A run keeps its best epoch by these same validation clips, which flatters its model a little; "
+    "only speakers of the test part are wholly new to it."
+)
 _SYNTHETIC = (
     "SYNTHETIC SPEECH. These clips come from a speech synthesiser, not from people. The figures "
     "show that everything runs; they prove nothing about real speech."
@@ -39,7 +31,7 @@ def opening(evaluation: dict[str, Any]) -> str:
 def result(evaluation: dict[str, Any]) -> str:
     """The one sentence to remember."""
     corpus, scores = evaluation["corpus"], evaluation["scores"]
-    voices = words.count(corpus["speakers"], "speaker") + _HEARD.get(corpus["split"], "")
+    voices = words.count(corpus["speakers"], "speaker") + _acquaintance(corpus)
     ends = words.interval(interval_of(scores, "ua", corpus["speakers"]))
     spread = "" if ends == words.NOT_KNOWN else f"; 95 % interval {ends}"
     return (
@@ -58,7 +50,7 @@ def findings(evaluation: dict[str, Any]) -> list[str]:
         _sureness(evaluation),
         _gates(evaluation),
         _cost(evaluation.get("resources") or {}),
-        _CAVEATS.get(evaluation["corpus"]["split"], ""),
+        _caveat(evaluation["corpus"]),
     ]
     return [sentence for sentence in found if sentence]
 
@@ -84,6 +76,33 @@ def largest_confusion(
 def _hears(model: dict[str, Any]) -> str:
     names = {"waveform": "waveform", "logmel": "log-mel features (made beforehand)"}
     return names.get(model.get("hears", ""), "sound")
+
+
+def _acquaintance(corpus: dict[str, Any]) -> str:
+    """Whether the model was trained on these speakers; nothing where that is not known."""
+    heard = corpus.get("heard_in_training")
+    if heard is None:
+        return ""
+    if not heard:
+        return " it never heard in training"
+    if heard < corpus["clips"]:
+        return ", some of whom it was trained on"
+    return " it was trained on"
+
+
+def _caveat(corpus: dict[str, Any]) -> str:
+    """Why the score is too good for new speakers, where that is known."""
+    heard = corpus.get("heard_in_training")
+    if heard is None:
+        return ""
+    if not heard:
+        return _CHOSEN_HERE if corpus["split"] == "validation" else ""
+    if heard < corpus["clips"]:
+        return (
+            f"The model was trained on the speakers of {heard:,} of these "
+            f"{words.count(corpus['clips'], 'clip')}: expect less on new ones."
+        )
+    return "The model was trained on these speakers: expect less on new ones."
 
 
 def _best_and_worst(evaluation: dict[str, Any]) -> str:

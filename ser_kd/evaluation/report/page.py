@@ -2,8 +2,8 @@
 
 from collections.abc import Collection, Mapping, Sequence
 
-from ser_kd.evaluation_report.style import style_sheet
-from ser_kd.evaluation_report.svg import escaped
+from ser_kd.evaluation.report.style import style_sheet
+from ser_kd.evaluation.report.svg import escaped
 
 
 def paragraph(words: str, kind: str = "") -> str:

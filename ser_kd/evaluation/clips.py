@@ -1,0 +1,270 @@
+"""The clips that a model is scored on: which ones, read from disk and decoded."""
+
+import dataclasses
+import sys
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ser_kd import audio
+from ser_kd.audio import AudioError, Waveform
+from ser_kd.config import CorpusConfig
+from ser_kd.corpora import CORPORA, Clip, Corpus, crema_d, emodb, load_corpus, ravdess
+from ser_kd.errors import UserError
+from ser_kd.predict import Predictor, to_float, to_int16
+from ser_kd.progress import track
+from ser_kd.splits import split_corpus
+
+if TYPE_CHECKING:
+    from ser_kd.run import Run
+
+SPLITS = ("train", "validation", "test", "all")
+_DECODING_THREADS = 2
+# Those whose labels are known in the classes of CREMA-D.
+_MAPPED_TO_CREMA_D = {"emodb": emodb, "ravdess": ravdess}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which clips a model is to be scored on; None = as in the model's run.
+
+    Attributes:
+        corpus: Its name.
+        data_dir: Where its clips are.
+        metadata_dir: Where its tables are.
+        split: One of ``SPLITS``; None = test if its clips are there, else validation.
+    """
+
+    corpus: str | None = None
+    data_dir: str | None = None
+    metadata_dir: str | None = None
+    split: str | None = None
+
+
+@dataclass(frozen=True)
+class ClipSet:
+    """The clips that a model is scored on: those that could be decoded and whose class it knows.
+
+    Attributes:
+        corpus: Where they come from.
+        split: Which part of it.
+        clips: Their labels and attributes.
+        truth: Class indices ``[clips]``, in the order of the model's labels.
+        samples: Their audio, int16 ``[samples]`` each.
+        unreadable: Clip id -> reason.
+        dropped: The corpus's own label -> how many clips, for classes that the model lacks.
+        heard_in_training: How many clips are of speakers that the model was trained on; None where
+            that is not known.
+    """
+
+    corpus: Corpus
+    split: str
+    clips: tuple[Clip, ...]
+    truth: np.ndarray
+    samples: tuple[np.ndarray, ...]
+    unreadable: Mapping[str, str]
+    dropped: Mapping[str, int]
+    heard_in_training: int | None = None
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    @property
+    def ids(self) -> list[str]:
+        return [clip.id for clip in self.clips]
+
+    @property
+    def speakers(self) -> list[str]:
+        return [clip.speaker for clip in self.clips]
+
+    def waveform(self, index: int) -> Waveform:
+        """float32 ``[samples]`` in -1..1."""
+        return to_float(self.samples[index])
+
+    def waveforms(self) -> Iterable[Waveform]:
+        return map(self.waveform, range(len(self)))
+
+
+def main_clips(
+    predictor: Predictor, own_run: "Run | None", choice: Choice, notes: list[str]
+) -> ClipSet:
+    """The clips of one split of one corpus.
+
+    Args:
+        predictor: The model.
+        own_run: The run that the model comes from, if that is known.
+        choice: Which clips.
+        notes: What there is to say of them is added.
+
+    Raises:
+        UserError: There is no such corpus or split, or no clip can be used.
+    """
+    if choice.split is not None and choice.split not in SPLITS:
+        raise UserError(f"unknown split {choice.split!r}: use {', '.join(SPLITS)}")
+    config, of_run = _corpus_config(predictor, own_run, choice, notes)
+    corpus = load_corpus(config)
+    split, chosen = _part(corpus, config, choice.split)
+    clips = _read_clips(corpus, split, chosen, predictor, notes)
+    if not of_run:
+        notes.append("whether the model was trained on these speakers is not known")
+        return clips
+    trained = {clip.speaker for clip in split_corpus(corpus, config).train}
+    heard = sum(speaker in trained for speaker in clips.speakers)
+    if heard:
+        notes.append(
+            f"{heard:,} of {len(clips):,} clips are of speakers that the model was trained on: "
+            "the scores do not say how well it does with others"
+        )
+        print(f"warning: {notes[-1]}", file=sys.stderr)
+    elif split == "validation":
+        notes.append("the model's best epoch was chosen on these same clips")
+    return dataclasses.replace(clips, heard_in_training=heard)
+
+
+def cross_clips(text: str, predictor: Predictor, notes: list[str]) -> ClipSet:
+    """All clips of another corpus.
+
+    Args:
+        text: ``NAME=DIR``.
+        predictor: The model.
+        notes: What there is to say of them is added.
+
+    Raises:
+        UserError: There is no such corpus, or no clip can be used.
+    """
+    name, _, folder = text.partition("=")
+    if not (name and folder):
+        raise UserError(f"--cross {text!r}: give NAME=DIR, such as emodb=EmoDB/wav")
+    label_map = _label_map(name, predictor.labels, notes)
+    corpus = load_corpus(
+        CorpusConfig(name, data_dir=folder, label_map=label_map, allow_unknown_speakers=True)
+    )
+    return _read_clips(corpus, "all", corpus.clips, predictor, notes)
+
+
+def _corpus_config(
+    predictor: Predictor, own_run: "Run | None", choice: Choice, notes: list[str]
+) -> tuple[CorpusConfig, bool]:
+    """How the corpus is read, and whether its splits are those that the model was trained with."""
+    given = {
+        name: value
+        for name in ("data_dir", "metadata_dir")
+        if (value := getattr(choice, name)) is not None
+    }
+    config = None if own_run is None else own_run.config.corpus
+    if config is not None and choice.corpus in (None, config.name):
+        # Only CREMA-D's split is the same whatever is in the folder.
+        of_run = config.name == "crema_d" or "data_dir" not in given
+    elif choice.corpus is not None:
+        label_map = _label_map(choice.corpus, predictor.labels, notes)
+        config, of_run = CorpusConfig(choice.corpus, label_map=label_map), False
+    else:
+        raise UserError(
+            "which clips? The model lies in no run's folder: give --corpus (one of "
+            f"{', '.join(CORPORA)}) and --data-dir"
+        )
+    config = dataclasses.replace(config, **given)
+    if choice.split == "all":
+        config = dataclasses.replace(config, allow_unknown_speakers=True)
+    return config, of_run
+
+
+def _label_map(name: str, labels: Sequence[str], notes: list[str]) -> dict[str, str]:
+    """How another corpus's labels are to be read for a model of CREMA-D's classes.
+
+    A label for which that model has no class keeps its own name, so that its clips are counted
+    among those that are left out.
+    """
+    corpus = _MAPPED_TO_CREMA_D.get(name)
+    if corpus is None or set(labels) != set(crema_d.LABELS):
+        return {}
+    changed = {
+        label: emotion
+        for label, emotion in corpus.TO_CREMA_D.items()
+        if emotion and emotion != corpus.LABEL_MAP[label]
+    }
+    notes += [f"{name}: {label!r} counts as {emotion}" for label, emotion in changed.items()]
+    return changed
+
+
+def _part(corpus: Corpus, config: CorpusConfig, wanted: str | None) -> tuple[str, tuple[Clip, ...]]:
+    """A split's name and its clips."""
+    if wanted == "all":
+        return wanted, corpus.clips
+    unknown = sum(not clip.speaker for clip in corpus.clips)
+    if unknown:
+        raise UserError(
+            f"{unknown:,} of {len(corpus.clips):,} clips of corpus {corpus.name!r} have no "
+            "speaker, so that it has no splits: use --split all"
+        )
+    splits = split_corpus(corpus, config)
+    if wanted is None:
+        wanted = "test" if splits.test else "validation"
+    splits.require(wanted)
+    return wanted, getattr(splits, wanted)
+
+
+def _read_clips(
+    corpus: Corpus, split: str, clips: Sequence[Clip], predictor: Predictor, notes: list[str]
+) -> ClipSet:
+    labels, name = predictor.labels, corpus.name
+    known = [clip for clip in clips if clip.emotion in labels]
+    if not known:
+        classes = ", ".join(sorted({clip.emotion for clip in clips}))
+        raise UserError(
+            f"corpus {name!r} has the classes {classes}, the model {', '.join(labels)}: none is "
+            "the same, so that nothing can be scored"
+        )
+    own = _own_labels(name)
+    dropped = Counter(own.get(c.emotion, c.emotion) for c in clips if c.emotion not in labels)
+    notes += [
+        f"{name}: {count:,} clips are left out, for the model does not know {label!r}"
+        for label, count in sorted(dropped.items())
+    ]
+    with ThreadPoolExecutor(_DECODING_THREADS) as pool:
+        decoded = pool.map(lambda clip: _decode(clip, predictor.frontend.sample_rate_hz), known)
+        results = list(track(decoded, len(known), f"decoding {name}"))
+    pairs = list(zip(known, results, strict=True))
+    unreadable = {clip.id: result for clip, result in pairs if isinstance(result, str)}
+    read = [(clip, result) for clip, result in pairs if not isinstance(result, str)]
+    if unreadable:
+        notes.append(f"{name}: {len(unreadable):,} clips could not be read")
+    if not read:
+        reason = next(iter(unreadable.values()))
+        raise UserError(f"none of {len(known)} clips can be read; the first: {reason}")
+    if not all(clip.speaker_known for clip, _ in read):
+        notes.append(
+            f"{name}: a clip without a speaker counts as a speaker of its own; the intervals are "
+            "too narrow then, and babble may hold the same voice"
+        )
+    if len({clip.speaker for clip, _ in read}) == 1:
+        notes.append(f"{name}: there is one speaker only, and so there are no intervals")
+    return ClipSet(
+        corpus,
+        split,
+        tuple(clip for clip, _ in read),
+        np.array([labels.index(clip.emotion) for clip, _ in read]),
+        tuple(samples for _, samples in read),
+        unreadable,
+        dropped,
+    )
+
+
+def _decode(clip: Clip, rate_hz: int) -> np.ndarray | str:
+    """int16 samples, or why there are none."""
+    try:
+        return to_int16(audio.decode(clip.path, rate_hz))
+    except AudioError as error:
+        return str(error)
+
+
+def _own_labels(corpus: str) -> dict[str, str]:
+    """Class -> the corpus's own labels for it."""
+    own: dict[str, str] = {}
+    for label, name in (CORPORA[corpus].label_map or {}).items():
+        own[name] = f"{own[name]}, {label}" if name in own else label
+    return own
