@@ -723,6 +723,7 @@ def test_the_end_of_a_training_run(capsys, tmp_path):
         (["{model}", "--against", "none.tflite"], "none.tflite: no such model"),
         (["{model}", "--against", "other/m.tflite"], "cannot be compared: classes"),
         (["{model}", "--out", "cut.tflite"], "--out cut.tflite is a file: name a folder"),
+        (["{model}", "--out", "run"], "--out run is a run's folder"),
         (["alone/m.tflite"], "which clips? The model lies in no run's folder: give --corpus"),
         (
             ["alone/m.tflite", "--corpus", "folder", "--data-dir", "{other}"],
@@ -740,6 +741,8 @@ def test_wrong_input_is_one_line(world, capsys, tmp_path, monkeypatch, arguments
         Path(folder, "labels.txt").write_text("\n".join(labels) + "\n")
         shutil.copy(world.export_dir / "frontend.json", folder)
     Path("cut.tflite").write_bytes(content[: len(content) // 2])
+    Path("run").mkdir()
+    Path("run", "config.json").touch()
     for emotion in ("strange/calm", "strange/glad", "broken/loud", "broken/soft"):
         Path(emotion).mkdir(parents=True)
         Path(emotion, "a.wav").write_bytes(b"no audio")

@@ -26,6 +26,7 @@ from corpus_maker import (
     write_unlabelled,
 )
 from sklearn.metrics import confusion_matrix
+from tensorflow.python.framework.config import is_op_determinism_enabled
 
 import train
 from ser_kd import files, fitting
@@ -77,10 +78,17 @@ def history(folder: Path) -> list[dict]:
     return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
 
 
+def test_training_is_deterministic_unless_told_otherwise(finished):
+    assert is_op_determinism_enabled()
+    recorded = json.loads((finished[0] / "config.json").read_text())["config"]
+    assert recorded["deterministic"] is True
+
+
 def test_everything_is_there(finished):
     directory, _ = finished
     wanted = ["config.json", "student.keras", "history.jsonl", "tensorboard", "eval.json"]
     wanted += ["resources.json", "baseline/student.keras", "baseline/history.jsonl"]
+    wanted += ["report.html", "evaluation/eval.json", "evaluation/predictions.csv"]
     wanted += [f"export/student_{kind}.tflite" for kind in ("float32", "int8")]
     wanted += [f"export/{name}" for name in ("labels.txt", "frontend.json", "export.json")]
     for name in ("ensemble", "wave"):

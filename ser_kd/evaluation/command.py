@@ -87,6 +87,10 @@ def run(arguments: argparse.Namespace) -> int:
         out = arguments.out or beside / "evaluation"
         if out.exists() and not out.is_dir():
             raise UserError(f"--out {out} is a file: name a folder")
+        if (out / "config.json").exists():
+            raise UserError(
+                f"--out {out} is a run's folder, whose eval.json tells of all its models"
+            )
         evaluation, predictions = evaluate(
             model,
             Choice(arguments.corpus, arguments.data_dir, arguments.metadata_dir, arguments.split),
