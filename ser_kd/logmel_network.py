@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -162,21 +163,21 @@ def fit_logmel_network(
 def _distiller(
     model: keras.Model, distill: DistillConfig, targets: Mapping[str, np.ndarray], name: str
 ) -> Distiller:
-    weights = {
+    shared: dict[str, Any] = {
         "label_weight": distill.label_weight,
         "logit_weight": distill.logit_weight,
         "temperature": distill.temperature,
         "logit_loss": distill.logit_loss,
+        "name": name,
     }
     spaces = spaces_of(targets)
     if not spaces:
-        return Distiller(model, **weights, name=name)
+        return Distiller(model, **shared)
     return EmbeddingDistiller(
         with_projections(model, spaces),
         distill.embedding_weights,
         distill.embedding_loss,
-        **weights,
-        name=name,
+        **shared,
     )
 
 

@@ -256,7 +256,9 @@ def load_keras(path: Path) -> "keras.Model":
 
     import ser_kd.layers
     import ser_kd.teachers.classifier  # (their classes are registered by importing them)
-    import ser_kd.teachers.fusion_network  # noqa: F401
+    import ser_kd.teachers.fusion_network
+    import ser_kd.teachers.linguistic_network
+    import ser_kd.teachers.prosodic_network  # noqa: F401
 
     if not path.is_file():
         raise UserError(f"{path}: no such model; train one first: python train.py")

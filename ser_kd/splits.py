@@ -3,11 +3,12 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from ser_kd.config import CorpusConfig
-from ser_kd.corpora import crema_d
+from ser_kd.corpora import crema_d, iemocap
 from ser_kd.corpora.clip import Clip, Corpus
 from ser_kd.errors import UserError
 
@@ -79,8 +80,9 @@ def split_corpus(corpus: Corpus, config: CorpusConfig) -> Splits:
     """Divides a corpus into train, validation and test by speaker.
 
     CREMA-D: the TFDS split of its 91 actors, whoever of them is on disk. Demo: the same algorithm
-    on its own speakers. Others: ``config.folds`` folds balanced by clip count; fold
-    ``config.fold`` is the test set, the next one validation.
+    on its own speakers. MSP-Podcast: its own partition. Others: ``config.folds`` folds balanced by
+    clip count (IEMOCAP: its 5 sessions); fold ``config.fold`` is the test set, the next one
+    validation.
 
     Raises:
         UserError: a speaker is unknown and ``config.allow_unknown_speakers`` is not set, too few
@@ -103,6 +105,10 @@ def split_corpus(corpus: Corpus, config: CorpusConfig) -> Splits:
                 f"{corpus.folder} holds {len(train) + 1} speakers: too few for train, validation "
                 "and test; use at least 10"
             )
+    elif corpus.name == "msp_podcast":
+        train, validation = (_speakers_of(corpus, "part", name) for name in ("train", "validation"))
+    elif corpus.name == "iemocap":
+        train, validation = _session_speakers(corpus, config)
     else:
         train, validation = _fold_speakers(corpus, config)
     parts: dict[str, list[Clip]] = {"train": [], "validation": [], "test": []}
@@ -151,6 +157,28 @@ def speaker_folds(clips: Sequence[Clip], folds: int, seed: int) -> tuple[frozens
         members[smallest].add(speaker)
         sizes[smallest] += counts[speaker]
     return tuple(frozenset(fold) for fold in members)
+
+
+def _speakers_of(corpus: Corpus, attribute: str, *values: Any) -> frozenset[str]:
+    return frozenset(
+        clip.speaker for clip in corpus.clips if clip.attributes.get(attribute) in values
+    )
+
+
+def _session_speakers(
+    corpus: Corpus, config: CorpusConfig
+) -> tuple[frozenset[str], frozenset[str]]:
+    """IEMOCAP: two who talk to each other are never in different parts."""
+    sessions = list(iemocap.SESSIONS)
+    if config.folds != len(sessions):
+        raise UserError(
+            f"folds = {config.folds}: iemocap has a fold for each session, {len(sessions)}"
+        )
+    if not 0 <= config.fold < config.folds:
+        raise UserError(f"fold = {config.fold}: use 0 to {config.folds - 1}")
+    test, validation = sessions[config.fold], sessions[(config.fold + 1) % config.folds]
+    train = [session for session in sessions if session not in (test, validation)]
+    return _speakers_of(corpus, "session", *train), _speakers_of(corpus, "session", validation)
 
 
 def _fold_speakers(corpus: Corpus, config: CorpusConfig) -> tuple[frozenset[str], frozenset[str]]:

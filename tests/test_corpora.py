@@ -36,8 +36,10 @@ def by_id(corpus: Corpus) -> dict[str, Clip]:
     return {clip.id: clip for clip in corpus.clips}
 
 
-def test_the_five_corpora() -> None:
-    assert set(CORPORA) == {"crema_d", "ravdess", "emodb", "folder", "demo"}
+def test_the_corpora() -> None:
+    assert set(CORPORA) == {
+        "crema_d", "ravdess", "emodb", "iemocap", "msp_podcast", "folder", "demo",
+    }  # fmt: skip
 
 
 def test_unknown_corpus_names_the_nearest() -> None:
@@ -80,7 +82,11 @@ def test_crema_d_names(tmp_path: Path) -> None:
     assert [clip.id for clip in corpus.clips] == sorted(Path(name).stem for name in CREMA_D)
     clip = by_id(corpus)["1002_IEO_SAD_LO"]
     assert (clip.speaker, clip.emotion) == ("1002", "SAD")
-    assert clip.attributes == {"sentence": "IEO", "intensity": "LO"}
+    assert clip.attributes == {
+        "sentence": "IEO",
+        "intensity": "LO",
+        "text": "It's eleven o'clock",
+    }
     assert set(corpus.dropped) == {"notes.wav", "9999_DFA_ANG_XX.wav"}
     assert not corpus.synthetic
 

@@ -175,3 +175,122 @@ def test_every_logit_loss_is_least_for_the_teacher_itself(rng, name):
         other = losses.LOGIT_LOSSES[name](labels, teacher, logits(rng, 24, 6), 2.0)
         assert np.isfinite(other).all()
         assert (other.numpy() > 0.01).all()
+
+
+def ccc(truth: np.ndarray, predicted: np.ndarray) -> float:
+    """Lin's definition, of one dimension in float64."""
+    truth, predicted = truth.astype(np.float64), predicted.astype(np.float64)
+    covariance = np.mean((truth - truth.mean()) * (predicted - predicted.mean()))
+    squared = (truth.mean() - predicted.mean()) ** 2
+    return float(2 * covariance / (truth.var() + predicted.var() + squared))
+
+
+def ratings(rng, clips: int = 32, dimensions: int = 3) -> tuple[np.ndarray, np.ndarray]:
+    """Ratings within -1..1, and predictions that have something to do with them."""
+    truth = rng.uniform(-1.0, 1.0, (clips, dimensions))
+    predicted = 0.5 * truth + rng.normal(0.2, 0.3, truth.shape)
+    return truth.astype(np.float32), predicted.astype(np.float32)
+
+
+def test_concordance_by_hand():
+    # Means 0 and 1, variances 1 and 4, covariance 2: CCC = 4 / (1 + 4 + 1).
+    truth = np.array([[-1.0], [1.0]], np.float32)
+    predicted = np.array([[-1.0], [3.0]], np.float32)
+    np.testing.assert_allclose(losses.concordance_loss(truth, predicted), [1 - 2 / 3], rtol=1e-5)
+    np.testing.assert_allclose(losses.concordance_loss(truth, truth), [0.0], atol=1e-5)
+    np.testing.assert_allclose(losses.concordance_loss(truth, -truth), [2.0], atol=1e-5)
+    # Correlated to 1, but off by 2: CCC = 2 / (1 + 1 + 4).
+    np.testing.assert_allclose(losses.concordance_loss(truth, truth + 2), [1 - 1 / 3], rtol=1e-5)
+
+
+def test_concordance_against_its_definition(rng):
+    truth, predicted = ratings(rng)
+    expected = [1 - ccc(t, p) for t, p in zip(truth.T, predicted.T, strict=True)]
+    assert min(expected) > 0.1
+    np.testing.assert_allclose(losses.concordance_loss(truth, predicted), expected, rtol=1e-4)
+
+
+def test_concordance_of_those_that_are_rated(rng):
+    truth, predicted = ratings(rng)
+    hidden = rng.random(truth.shape) < 0.4
+    missing = np.where(hidden, np.nan, truth)
+    columns = zip(truth.T, predicted.T, hidden.T, strict=True)
+    expected = [1 - ccc(t[~gone], p[~gone]) for t, p, gone in columns]
+    np.testing.assert_allclose(losses.concordance_loss(missing, predicted), expected, rtol=1e-4)
+    # A weight of 0 is as good as no rating, and one for all dimensions does for a clip.
+    weights = (~hidden).astype(np.float32)
+    for rated in (truth, missing):
+        loss = losses.concordance_loss(rated, predicted, weights)
+        np.testing.assert_allclose(loss, expected, rtol=1e-4)
+    some = np.arange(32) < 20
+    loss = losses.concordance_loss(truth, predicted, some.astype(np.float32))
+    expected = [1 - ccc(t[some], p[some]) for t, p in zip(truth.T, predicted.T, strict=True)]
+    np.testing.assert_allclose(loss, expected, rtol=1e-4)
+
+
+def test_a_weight_of_two_is_the_clip_twice(rng):
+    truth, predicted = ratings(rng)
+    weights = np.repeat([1.0, 2.0], 16)
+    twice = [np.concatenate([values, values[16:]]) for values in (truth, predicted)]
+    np.testing.assert_allclose(
+        losses.concordance_loss(truth, predicted, weights),
+        losses.concordance_loss(*twice),
+        rtol=1e-5,
+    )
+    np.testing.assert_allclose(  # their sum does not matter
+        losses.concordance_loss(truth, predicted, 1e-3 * weights),
+        losses.concordance_loss(*twice),
+        rtol=1e-5,
+    )
+
+
+def test_the_gradient_of_concordance_by_finite_differences(rng):
+    truth, predicted = ratings(rng, clips=8)
+    truth[2, 1] = np.nan
+    weights = rng.uniform(0.2, 2.0, 8).astype(np.float32)
+    exact = tf.constant(predicted, tf.float64)
+    with tf.GradientTape() as tape:
+        tape.watch(exact)
+        loss = tf.reduce_sum(losses.concordance_loss(truth, exact, weights))
+    gradient = tape.gradient(loss, exact).numpy()
+    assert gradient[2, 1] == 0.0
+    for clip in range(8):
+        for dimension in range(3):
+            step = np.zeros(predicted.shape)
+            step[clip, dimension] = 1e-5
+            up, down = (
+                float(tf.reduce_sum(losses.concordance_loss(truth, exact + sign * step, weights)))
+                for sign in (1, -1)
+            )
+            assert gradient[clip, dimension] == pytest.approx((up - down) / 2e-5, abs=1e-7)
+
+
+@pytest.mark.parametrize(
+    "truth",
+    [
+        np.full((16, 2), 0.3, np.float32),  # all rated alike
+        np.full((16, 2), np.nan, np.float32),  # nobody rated
+        np.where(np.arange(32).reshape(16, 2) < 2, 0.7, np.nan).astype(np.float32),  # one of them
+    ],
+)
+@pytest.mark.parametrize("spread", [0.0, 0.5])
+def test_a_batch_that_tells_nothing_costs_1_and_teaches_nothing(rng, truth, spread):
+    predicted = tf.constant(rng.normal(0.3, spread, (16, 2)).astype(np.float32))
+    with tf.GradientTape() as tape:
+        tape.watch(predicted)
+        loss = losses.concordance_loss(truth, predicted)
+    np.testing.assert_allclose(loss, [1.0, 1.0], atol=1e-5)
+    np.testing.assert_allclose(tape.gradient(loss, predicted), np.zeros((16, 2)), atol=1e-5)
+
+
+def test_learning_starts_from_predictions_that_are_all_alike(rng):
+    truth, _ = ratings(rng)
+    predicted = tf.zeros((32, 3))
+    with tf.GradientTape() as tape:
+        tape.watch(predicted)
+        loss = losses.concordance_loss(truth, predicted)
+    np.testing.assert_allclose(loss, np.ones(3), atol=1e-6)
+    gradient = tape.gradient(loss, predicted).numpy()
+    # Towards the ratings, whatever they are.
+    assert (np.sign(gradient) == -np.sign(truth - truth.mean(0))).all()
+    assert 1e-3 < np.abs(gradient).max() < 1.0

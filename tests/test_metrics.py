@@ -181,3 +181,90 @@ def test_negative_log_likelihood(rng):
     expected = log_loss(truth, probs, labels=np.arange(4))
     assert metrics.negative_log_likelihood(probs, truth) == pytest.approx(expected)
     assert np.isfinite(metrics.negative_log_likelihood(np.eye(4)[[0]], np.array([1])))
+
+
+def ratings(rng, clips: int = 60) -> tuple[np.ndarray, np.ndarray]:
+    """Ratings of three dimensions, the last one far from zero, and predictions of them."""
+    truth = rng.uniform(-1.0, 1.0, (clips, 3)) * [1.0, 0.2, 0.01] + [0.0, 0.5, 1000.0]
+    noise = rng.normal(0.1, 0.3, truth.shape) * [1.0, 0.2, 0.01]
+    return truth, 0.8 * (truth - [0.0, 0.5, 1000.0]) + [0.0, 0.5, 1000.0] + noise
+
+
+def lins_coefficient(truth: np.ndarray, predicted: np.ndarray) -> float:
+    """Lin's other formula: correlation times what location and scale take from it."""
+    correlation = np.corrcoef(truth, predicted)[0, 1]
+    scale = truth.std() / predicted.std()
+    shift = (truth.mean() - predicted.mean()) ** 2 / (truth.std() * predicted.std())
+    return correlation * 2.0 / (scale + 1.0 / scale + shift)
+
+
+def test_concordance_by_hand():
+    # Means 0 and 1, variances 1 and 4, covariance 2: 4 / (1 + 4 + 1).
+    truth, predicted = np.array([[-1.0], [1.0]]), np.array([[-1.0], [3.0]])
+    assert metrics.concordance(truth, predicted) == pytest.approx([2 / 3])
+    assert metrics.concordance(truth, truth) == pytest.approx([1.0])
+    assert metrics.concordance(truth, -truth) == pytest.approx([-1.0])
+    assert metrics.concordance(truth, np.full((2, 1), 0.2)) == pytest.approx([0.0])
+
+
+def test_concordance_against_lins_decomposition(rng):
+    truth, predicted = ratings(rng)
+    expected = [lins_coefficient(t, p) for t, p in zip(truth.T, predicted.T, strict=True)]
+    assert metrics.concordance(truth, predicted) == pytest.approx(expected, rel=1e-6)
+    assert metrics.concordance(truth.astype(np.float32)[:, :2], predicted[:, :2]) == pytest.approx(
+        expected[:2], rel=1e-5
+    )
+
+
+def test_concordance_of_rated_clips_only(rng):
+    truth, predicted = ratings(rng)
+    truth[rng.random(truth.shape) < 0.4] = np.nan
+    expected = []
+    for t, p in zip(truth.T, predicted.T, strict=True):
+        rated = ~np.isnan(t)
+        expected.append(lins_coefficient(t[rated], p[rated]))
+    assert metrics.concordance(truth, predicted) == pytest.approx(expected, rel=1e-6)
+
+
+def test_concordance_where_nothing_can_be_told():
+    nan = np.nan
+    truth = np.array([[nan, 0.1, 0.1, 0.1], [nan, 0.1, 0.1, nan], [nan, 0.1, 0.1, nan]])
+    predicted = np.array([[0.1, 0.1, 0.2, 0.1], [0.2, 0.1, 0.2, 0.4], [0.3, 0.1, 0.2, 0.5]])
+    found = metrics.concordance(truth, predicted)
+    np.testing.assert_array_equal(np.isnan(found), [True, True, False, True])
+    assert found[2] == 0.0  # two different constants do not agree
+    assert np.isnan(metrics.concordance_intervals(truth, predicted, list("abc"))[0]).all()
+
+
+def test_concordance_intervals_against_a_bootstrap_written_out(rng):
+    truth, predicted = ratings(rng)
+    truth[rng.random(truth.shape) < 0.3] = np.nan
+    speakers = np.array([f"s{index % 7}" for index in range(60)])
+    found = metrics.concordance_intervals(truth, predicted, speakers.tolist(), 50, seed=3)
+    names = sorted(set(speakers))
+    values = []
+    for times in np.random.default_rng(3).multinomial(7, np.full(7, 1 / 7), size=50):
+        rows = [
+            np.flatnonzero(speakers == name)
+            for name, count in zip(names, times, strict=True)
+            for _ in range(count)
+        ]
+        values.append(metrics.concordance(*(v[np.concatenate(rows)] for v in (truth, predicted))))
+    expected = np.percentile(values, [2.5, 97.5], axis=0).T
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    point = metrics.concordance(truth, predicted)
+    for (low, high), value in zip(found, point, strict=True):
+        assert low < value < high
+
+
+def test_concordance_intervals_are_of_speakers(rng):
+    truth, predicted = ratings(rng)
+    one = metrics.concordance_intervals(truth, predicted, ["a"] * 60, resamples=20)
+    np.testing.assert_allclose(
+        one, metrics.concordance(truth, predicted)[:, np.newaxis].repeat(2, 1)
+    )
+    few = metrics.concordance_intervals(truth, predicted, [f"s{i % 5}" for i in range(60)])
+    copies = metrics.concordance_intervals(
+        np.tile(truth, (4, 1)), np.tile(predicted, (4, 1)), [f"s{i % 5}" for i in range(60)] * 4
+    )
+    np.testing.assert_allclose(few, copies)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ser_kd.config import CorpusConfig
-from ser_kd.corpora import crema_d, emodb, folder, ravdess
+from ser_kd.corpora import crema_d, emodb, folder, iemocap, msp_podcast, ravdess
 from ser_kd.corpora.clip import UNKNOWN_SPEAKER_PREFIX, Clip, Corpus, Found
 from ser_kd.errors import UserError
 
@@ -49,6 +49,8 @@ CORPORA: dict[str, Reader] = {
     "crema_d": Reader(crema_d.read, crema_d.LABEL_MAP, crema_d.NAME_EXAMPLE),
     "ravdess": Reader(ravdess.read, ravdess.LABEL_MAP, ravdess.NAME_EXAMPLE),
     "emodb": Reader(emodb.read, emodb.LABEL_MAP, emodb.NAME_EXAMPLE),
+    "iemocap": Reader(iemocap.read, iemocap.LABEL_MAP, iemocap.NAME_EXAMPLE),
+    "msp_podcast": Reader(msp_podcast.read, msp_podcast.LABEL_MAP, msp_podcast.NAME_EXAMPLE),
     "folder": Reader(folder.read, None, folder.NAME_EXAMPLE),
     "demo": Reader(
         crema_d.read_same_layout, crema_d.LABEL_MAP, crema_d.NAME_EXAMPLE, synthetic=True

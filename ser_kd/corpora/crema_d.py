@@ -23,6 +23,22 @@ NAME_EXAMPLE = "1001_IEO_ANG_HI.wav"
 # One official file has only one X: 1040_ITH_SAD_X.wav.
 _NAME = re.compile(r"(\d{4})_([A-Z]{3})_(ANG|DIS|FEA|HAP|NEU|SAD)_(XX?|LO|MD|HI)")
 
+SENTENCES = {
+    "IEO": "It's eleven o'clock",
+    "TIE": "That is exactly what happened",
+    "IOM": "I'm on my way to the meeting",
+    "IWW": "I wonder what this is about",
+    "TAI": "The airplane is almost full",
+    "MTI": "Maybe tomorrow it will be cold",
+    "IWL": "I would like a new alarm clock",
+    "ITH": "I think I have a doctor's appointment",
+    "DFA": "Don't forget a jacket",
+    "ITS": "I think I've seen this before",
+    "TSI": "The surface is slick",
+    "WSI": "We'll stop in a couple of minutes",
+}
+"""What is said, by its code. Each is said in every emotion: the words tell nothing of it."""
+
 # Left out by the TFDS split (crema_d 1.0.0).
 EXCLUDED = {
     "1040_ITH_SAD_XX": "left out of the TFDS split",
@@ -42,6 +58,14 @@ _DEMOGRAPHICS = "VideoDemographics.csv"
 _SUMMARY = "summaryTable.csv"
 _VOTES = "tabulatedVotes.csv"
 _EMOTION_OF_LETTER = {label[0]: label for label in LABELS}
+_INTENSITY_COLUMNS = {
+    "ANG": "meanAngerResp",
+    "DIS": "meanDisgustResp",
+    "FEA": "meanFearResp",
+    "HAP": "meanHappyResp",
+    "NEU": "meanNeutralResp",
+    "SAD": "meanSadResp",
+}
 _CHANNEL_OF_ROW_ID = {"1": "voice", "2": "face", "3": "multimodal"}
 
 
@@ -51,9 +75,12 @@ def read(folder: Path, metadata_dir: Path | None) -> Found:
     The three CSVs are optional. They are looked for in ``metadata_dir`` if given, then in the
     audio folder, its parent, and the folders ``metadata`` and ``processedResults`` of both.
 
-    Clip attributes: ``sentence`` and ``intensity`` (codes of the file name); with the CSVs also
+    Clip attributes: ``sentence`` and ``intensity`` (codes of the file name), ``text`` (what is
+    said, which carries no emotion here: ``SENTENCES``); with the CSVs also
     ``age`` (years), ``sex``, ``race``, ``ethnicity``; ``crowd_labels``: what the crowd heard or
-    saw most, channel -> emotions (several where tied); ``votes``: channel -> emotion -> count.
+    saw most, channel -> emotions (several where tied); ``votes``: channel -> emotion -> count;
+    ``vote_intensities``: channel -> emotion -> how strong it seemed to those who chose it, 0 to
+    100 on average (only emotions that somebody chose; absent where the table has no such columns).
     Channels are ``voice``, ``face`` and ``multimodal``.
 
     Raises:
@@ -102,6 +129,7 @@ def _read_names(folder: Path, metadata_dir: Path | None) -> Found:
         attributes = {
             "sentence": sentence,
             "intensity": intensity,
+            **({"text": SENTENCES[sentence]} if sentence in SENTENCES else {}),
             **metadata.of_speaker.get(speaker, {}),
             **metadata.of_clip.get(clip_id, {}),
         }
@@ -166,11 +194,19 @@ class _Metadata:
                 raise UserError(
                     f"{path}, row {number}: id {row['']!r} is none of 1xxxxx, 2xxxxx, 3xxxxx"
                 )
-            votes = self.of_clip.setdefault(row["fileName"], {}).setdefault("votes", {})
-            votes[channel] = {
+            clip = self.of_clip.setdefault(row["fileName"], {})
+            votes = {
                 emotion: _whole(row[letter], path, number)
                 for letter, emotion in _EMOTION_OF_LETTER.items()
             }
+            clip.setdefault("votes", {})[channel] = votes
+            if all(row.get(column) for column in _INTENSITY_COLUMNS.values()):
+                # -1 stands where nobody chose the emotion.
+                clip.setdefault("vote_intensities", {})[channel] = {
+                    emotion: _number(row[column], path, number)
+                    for emotion, column in _INTENSITY_COLUMNS.items()
+                    if votes[emotion]
+                }
 
 
 def _find(name: str, places: list[Path]) -> Path | None:
@@ -205,6 +241,13 @@ def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, Mapping[s
         if any(row[name] is None for name in columns):
             raise UserError(f"{path}, row {number}, is cut short: mend it, or take the file away")
         yield number, row
+
+
+def _number(text: str, path: Path, number: int) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise UserError(f"{path}, row {number}: {text!r} is not a number") from None
 
 
 def _whole(text: str, path: Path, number: int) -> int:

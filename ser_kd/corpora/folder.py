@@ -3,8 +3,10 @@
 Folders: ``<root>/<emotion>/x.wav`` (speaker unknown) or ``<root>/<emotion>/<speaker>/x.wav``.
 
 CSV: columns ``path`` (relative to the CSV), ``emotion`` and, where known, ``speaker`` and ``id``;
-any other column becomes a clip attribute (text). Give the CSV itself as the data folder, or the
-folder that holds it.
+any other column becomes a clip attribute; a column of numbers, such as ``valence``, can be a
+continuous target (``ser_kd.dimensions``), and a column ``text`` holds the transcripts that a
+teacher of kind ``linguistic`` reads (in double quotes where they hold commas). Give the CSV itself
+as the data folder, or the folder that holds it.
 """
 
 import csv
@@ -53,7 +55,8 @@ def _read_tree(folder: Path) -> Found:
 
 def _open_csv(path: Path) -> "csv.DictReader[str]":
     try:
-        lines = path.read_bytes().decode("utf-8-sig").splitlines()
+        # With their ends: a transcript in quotes may have several lines.
+        lines = path.read_bytes().decode("utf-8-sig").splitlines(keepends=True)
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read {path} as UTF-8 text ({error})") from None
     header = lines[0] if lines else ""
@@ -81,6 +84,11 @@ def _read_csv(table: Path) -> Found:
     row_of_id: dict[str, int] = {}
     row_of_path: dict[Path, int] = {}
     for number, row in enumerate(reader, start=2):
+        if any(cell.strip() for cell in row.pop(None, ())):
+            raise UserError(
+                f"{table}, row {number}, has more cells than there are columns: put a text that "
+                "holds the separator into double quotes"
+            )
         cells = {name: (value or "").strip() for name, value in row.items() if name}
         name = cells.pop("path")
         if not name:

@@ -14,11 +14,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from ser_kd.audio import AudioError, decode, is_silent
 from ser_kd.config import AudioConfig, CorpusConfig
 from ser_kd.corpora import CORPORA, demo_folder, find_reader, load_corpus
 from ser_kd.corpora.clip import Clip, Corpus
 from ser_kd.corpora.download import download_crema_d
+from ser_kd.dimensions import dimensions_of, read_ratings
 from ser_kd.errors import UserError
 from ser_kd.splits import Splits, split_corpus
 
@@ -266,11 +269,24 @@ def _write_counts(report: CorpusReport, write: Callable[[str], None]) -> None:
     write(f"speakers  {len(speakers):,}" + (f" ({unknown:,} clips: unknown)" if unknown else ""))
     counts = Counter(clip.emotion for clip in corpus.clips)
     write("labels    " + ", ".join(f"{label} {counts[label]:,}" for label in corpus.labels))
+    if any({"ratings", "votes"} & set(clip.attributes) for clip in corpus.clips):
+        write(f"ratings   {_ratings(corpus)}")
     if seconds := report.clip_seconds:
         write(
             f"length    {min(seconds):.2f} to {max(seconds):.2f} s, mean "
             f"{sum(seconds) / len(seconds):.2f} s, {sum(seconds) / 3600:.2f} h in all"
         )
+
+
+def _ratings(corpus: Corpus) -> str:
+    """What continuous targets the clips have, or what is wrong with them."""
+    try:
+        dimensions = dimensions_of(corpus.name)
+        rated = ~np.isnan(read_ratings(corpus.clips, dimensions)).any(axis=1)
+    except UserError as error:
+        return str(error)
+    names = ", ".join(dimension.name for dimension in dimensions)
+    return f"{names}: {rated.sum():,} clips"
 
 
 def _write_table(splits: Splits, labels: tuple[str, ...], write: Callable[[str], None]) -> None:
