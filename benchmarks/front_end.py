@@ -82,8 +82,8 @@ FORMULATIONS: dict[str, Any] = {
     "RFFT operator": Rfft,
     "one dense product": Dense,
     "split 16 x 32": split_into(16),
-    "split 32 x 16": split_into(32),
-    "split 64 x 8 (ships)": split_into(64),
+    "split 32 x 16 (ships)": split_into(32),
+    "split 64 x 8": split_into(64),
     "split 128 x 4": split_into(128),
 }
 

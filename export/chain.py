@@ -12,6 +12,7 @@ from tensorflow.lite.python import schema_py_generated as schema
 
 _QUANTIZE, _DEQUANTIZE, _RESHAPE = 114, 6, 22  # BuiltinOperator of the schema
 _IDENTIFIER = b"TFL3"
+_ALIGNMENT = 16  # of constants, in bytes
 
 
 def chain(models: list[bytes], inputs: str, outputs: str, signature: str) -> bytes:
@@ -78,14 +79,52 @@ def store_as_float16(content: bytes, shape: tuple[int, ...]) -> bytes:
     return _write(model)
 
 
+def compact(content: bytes) -> bytes:
+    """The same model in fewer bytes, with its constants at addresses that suit native code.
+
+    The converter gives each of the thousands of channels of weights and biases a zero point of 8
+    bytes, which is 0: a seventh of a student of half a megabyte. Here equal ones are stored once.
+
+    Args:
+        content: Of a .tflite file.
+    """
+    return _write(_parse(content))
+
+
+class _Builder(flatbuffers.Builder):
+    """Stores equal zero points once, and constants where native code wants them."""
+
+    def __init__(self) -> None:
+        super().__init__(1_000_000)
+        self._shared: dict[bytes, int] = {}
+
+    def CreateNumpyVector(self, x: np.ndarray) -> int:
+        if x.dtype == np.uint8:
+            # A buffer's data: the schema asks for 16 bytes, which the generated code forgets.
+            self.StartVector(1, x.size, _ALIGNMENT)
+            self.head -= x.size
+            self.Bytes[self.head : self.head + x.size] = x.tobytes()
+            return int(self.EndVector())
+        if x.dtype != np.int64:
+            return int(super().CreateNumpyVector(x))
+        key = x.tobytes()
+        if key not in self._shared:
+            self._shared[key] = int(super().CreateNumpyVector(x))
+        return self._shared[key]
+
+
 def _write(model: Any) -> bytes:
-    builder = flatbuffers.Builder(1_000_000)
+    builder = _Builder()
     builder.Finish(model.Pack(builder), _IDENTIFIER)
     return bytes(builder.Output())
 
 
+def _parse(content: bytes) -> Any:
+    return schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
+
+
 def _read(content: bytes) -> Any:
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
+    model = _parse(content)
     graphs = model.subgraphs
     if len(graphs) != 1 or len(graphs[0].inputs) != 1 or len(graphs[0].outputs) != 1:
         raise ValueError("a model needs one graph with one input and one output to be chained")

@@ -19,7 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 from export import verify
-from export.chain import chain, store_as_float16
+from export.chain import chain, compact, store_as_float16
 from export.frontend import FrontEnd
 from ser_kd import data, files
 from ser_kd.cli import stderr_held
@@ -114,7 +114,7 @@ def _convert(saved: str, kind: str, calibration: np.ndarray) -> bytes:
     except Exception as error:  # the converter raises whatever its passes raise
         reason = " ".join(str(error).split())[:300]
         raise UserError(f"the student cannot be converted to {kind}: {reason}") from error
-    return content
+    return compact(content)
 
 
 def write_waveform_model(

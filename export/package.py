@@ -1,9 +1,6 @@
 """What stands beside the exported files for those who only take them: README, card, checksums."""
 
-import contextlib
 import json
-import os
-import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +10,7 @@ from typing import Any
 from export.plot import family_svg
 from ser_kd import __version__, files
 from ser_kd.fitting import HISTORY
+from ser_kd.measure import machine
 from ser_kd.run import Run
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -113,7 +111,7 @@ def write(run: Run, labels: tuple[str, ...], figures: Mapping[str, Any]) -> None
         "training_clips": f"{figures['training_clips']:,}",
         "training_speakers": figures["training_speakers"],
         "minutes": f"{_training_seconds(run) / 60:,.0f}",
-        "machine": _machine(),
+        "machine": machine(),
         "keras_ua": f"{figures['keras_ua']:.1%}",
         "table": _table(models),
     }
@@ -150,15 +148,6 @@ def _training_seconds(run: Run) -> float:
     histories += (run.directory / "teachers").rglob(HISTORY)
     texts = [path.read_text(encoding="utf-8") for path in histories if path.exists()]
     return sum(json.loads(row)["seconds"] for text in texts for row in text.splitlines())
-
-
-def _machine() -> str:
-    """Cores and processor, as the system names them."""
-    name = platform.processor() or platform.machine()
-    with contextlib.suppress(OSError, StopIteration):  # Linux says more
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        name = next(line for line in lines if line.startswith("model name")).split(":")[1].strip()
-    return f"{os.cpu_count()} cores ({name})"
 
 
 def _one_in(share: float) -> str:

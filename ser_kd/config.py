@@ -261,6 +261,56 @@ class Wav2Vec2TeacherConfig:
 
 
 @dataclass(frozen=True)
+class ProsodicTeacherConfig:
+    """``prosodic``: ``members`` small networks per fold over prosodic descriptors every 10 ms.
+
+    ``features``: those of ``ser_kd.prosody.DESCRIPTORS``, or eGeMAPS (needs the package opensmile).
+    ``network``: ``convolutional`` or ``recurrent``, ``units`` wide; ``dropout`` after every layer.
+    ``statistics``: as in ``logmel_ensemble``, pitch and what else needs a voice over voiced frames.
+    """
+
+    kind: Literal["prosodic"] = "prosodic"
+    folds: int = 5
+    in_fold: bool = False
+    members: int = 2
+    features: Literal["descriptors", "egemaps"] = "descriptors"
+    network: Literal["convolutional", "recurrent"] = "convolutional"
+    units: int = 64
+    dropout: float = 0.3
+    statistics: Literal["corpus", "speaker"] = "corpus"
+    fit: FitConfig = FitConfig()
+
+
+@dataclass(frozen=True)
+class LinguisticTeacherConfig:
+    """``linguistic``: a text encoder of keras-hub and a classifier on it, over the transcripts.
+
+    It reads ``text``, a column of a folder corpus's CSV; of CREMA-D the sentences are known, but
+    each is said in every emotion: there is nothing in them to learn. ``preset``: a name that
+    keras-hub knows, downloaded once, or a folder that ``save_to_preset`` wrote. Of longer texts the
+    first ``max_tokens`` tokens are read. With ``frozen`` the encoder is left as it is, and the
+    classifier alone learns (which takes a higher ``fit.learning_rate``). ``projection``: size of
+    the embedding.
+    """
+
+    kind: Literal["linguistic"] = "linguistic"
+    folds: int = 5
+    in_fold: bool = False
+    preset: str = "bert_small_en_uncased"
+    max_tokens: int = 64
+    frozen: bool = False
+    projection: int = 128
+    dropout: float = 0.1
+    fit: FitConfig = FitConfig(
+        epochs=5,
+        learning_rate=5e-5,
+        final_learning_rate=0.0,
+        decay="linear",
+        warmup_epochs=0.5,
+    )
+
+
+@dataclass(frozen=True)
 class FileTeacherConfig:
     """``file``: predictions that were made elsewhere, keyed by clip id and view (.npz or .csv)."""
 
@@ -357,7 +407,12 @@ class FusionTeacherConfig:
 
 
 TeacherConfig = (
-    EnsembleTeacherConfig | Wav2Vec2TeacherConfig | FusionTeacherConfig | FileTeacherConfig
+    EnsembleTeacherConfig
+    | Wav2Vec2TeacherConfig
+    | ProsodicTeacherConfig
+    | LinguisticTeacherConfig
+    | FusionTeacherConfig
+    | FileTeacherConfig
 )
 
 
@@ -418,8 +473,10 @@ class Config:
 TEACHER_KINDS: dict[str, type[Any]] = {
     "logmel_ensemble": EnsembleTeacherConfig,
     "wav2vec2": Wav2Vec2TeacherConfig,
-    "fusion": FusionTeacherConfig,
+    "prosodic": ProsodicTeacherConfig,
+    "linguistic": LinguisticTeacherConfig,
     "file": FileTeacherConfig,
+    "fusion": FusionTeacherConfig,
 }
 
 _T = TypeVar("_T")
@@ -642,6 +699,10 @@ def _check(config: Config) -> None:
         if isinstance(teacher, EnsembleTeacherConfig):
             rules.append((f"{where}members", teacher.members >= 1, "at least 1"))
             rules += _network_rules(where, teacher.student, teacher.fit, teacher.augment)
+        elif isinstance(teacher, ProsodicTeacherConfig):
+            rules += _prosodic_rules(where, teacher)
+        elif isinstance(teacher, LinguisticTeacherConfig):
+            rules += _linguistic_rules(where, teacher)
         elif isinstance(teacher, FusionTeacherConfig):
             rules += _fusion_rules(where, teacher)
         else:
@@ -739,6 +800,29 @@ def _wav2vec2_rules(where: str, teacher: Wav2Vec2TeacherConfig) -> list[_Rule]:
             teacher.pooling == "mean" or not frozen,
             "'mean' with frozen = 'encoder', which keeps nothing but means over time",
         ),
+        *_fit_rules(where, teacher.fit),
+    ]
+
+
+def _prosodic_rules(where: str, teacher: ProsodicTeacherConfig) -> list[_Rule]:
+    return [
+        (f"{where}members", teacher.members >= 1, "at least 1"),
+        (
+            f"{where}units",
+            teacher.units >= 2 and teacher.units % 2 == 0,
+            "even, and at least 2: a recurrent network has one half for each direction",
+        ),
+        (f"{where}dropout", 0 <= teacher.dropout < 1, "at least 0 and below 1"),
+        *_fit_rules(where, teacher.fit),
+    ]
+
+
+def _linguistic_rules(where: str, teacher: LinguisticTeacherConfig) -> list[_Rule]:
+    return [
+        (f"{where}preset", bool(teacher.preset), "a name that keras-hub knows, or a folder"),
+        (f"{where}max_tokens", teacher.max_tokens >= 3, "at least 3: a word between two marks"),
+        (f"{where}projection", teacher.projection >= 1, "at least 1"),
+        (f"{where}dropout", 0 <= teacher.dropout < 1, "at least 0 and below 1"),
         *_fit_rules(where, teacher.fit),
     ]
 

@@ -4,7 +4,9 @@ Several models are measured in turns, so that whatever else the machine does hit
 ratios hold. A model's child process waits on stdin while it is not its turn.
 """
 
+import contextlib
 import os
+import platform
 import resource
 import subprocess
 import sys
@@ -30,6 +32,15 @@ _ONE_THREAD = {
     "CUDA_VISIBLE_DEVICES": "-1",
     "TF_CPP_MIN_LOG_LEVEL": "3",
 }
+
+
+def machine() -> str:
+    """Cores and processor of this computer, as the system names them."""
+    name = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError, StopIteration):  # Linux says more
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        name = next(line for line in lines if line.startswith("model name")).split(":")[1].strip()
+    return f"{os.cpu_count()} cores ({name})"
 
 
 def measure(model: Model, example: Example | None = None) -> dict[str, Any]:

@@ -6,7 +6,14 @@ from typing import Any
 import numpy as np
 
 from ser_kd import files
-from ser_kd.config import Config, FileTeacherConfig, Wav2Vec2TeacherConfig
+from ser_kd.config import (
+    Config,
+    FileTeacherConfig,
+    FusionTeacherConfig,
+    LinguisticTeacherConfig,
+    TeacherConfig,
+    Wav2Vec2TeacherConfig,
+)
 from ser_kd.measure import Example, measure_all
 from ser_kd.predict import load_keras
 from ser_kd.progress import say
@@ -27,7 +34,8 @@ def measure_run(run: Run) -> dict[str, Any]:
     """Measures teachers and students in turns, each in a process of its own.
 
     A teacher is all of its networks (folds x members): their sizes add up, and they run one after
-    the other. Teachers whose predictions came from a file are not here.
+    the other. A fusion teacher's are its own, without those of the teachers that it learns from.
+    Teachers whose predictions came from a file or from another one's networks are not here.
 
     Returns:
         By model, as in ``eval.json``: ``parameters``, ``bytes`` and what ``measure_all`` gives.
@@ -35,11 +43,12 @@ def measure_run(run: Run) -> dict[str, Any]:
     models: dict[str, list[Path]] = {}
     examples: list[Example | None] = []
     for name, teacher in run.config.teachers.items():
-        if isinstance(teacher, FileTeacherConfig):
+        if isinstance(teacher, FileTeacherConfig) or (
+            isinstance(teacher, FusionTeacherConfig) and teacher.network_of
+        ):
             continue
         models[f"teacher {name}"] = sorted(run.teacher_dir(name).glob("fold_*/*.keras"))
-        waveform = isinstance(teacher, Wav2Vec2TeacherConfig)
-        examples.append(_waveform_example(run.config) if waveform else None)
+        examples.append(_example(teacher, run.config))
     students = student_files(run)
     models |= {name: [path] for name, path in students.items()}
     examples += [None] * len(students)
@@ -61,7 +70,12 @@ def measure_run(run: Run) -> dict[str, Any]:
     return result
 
 
-def _waveform_example(config: Config) -> Example:
+def _example(teacher: TeacherConfig, config: Config) -> Example | None:
+    """An input, where noise of the network's own shape will not do."""
+    if isinstance(teacher, LinguisticTeacherConfig):
+        return np.ones((1, 2, teacher.max_tokens), np.int32)  # a full row of some token
+    if not isinstance(teacher, Wav2Vec2TeacherConfig):
+        return None
     samples = config.audio.window_samples
     noise = np.random.default_rng(0).normal(0.0, 0.1, (1, samples)).astype(np.float32)
     return {"waveform": noise, "samples": np.array([samples], np.int32)}

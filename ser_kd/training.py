@@ -9,7 +9,14 @@ import keras
 import numpy as np
 
 from ser_kd import files, fitting
-from ser_kd.config import LABELS_ONLY, Config, DistillConfig, FileTeacherConfig, FitConfig
+from ser_kd.config import (
+    LABELS_ONLY,
+    Config,
+    DistillConfig,
+    FileTeacherConfig,
+    FitConfig,
+    teacher_order,
+)
 from ser_kd.logmel_network import train_logmel_network
 from ser_kd.predict import load_keras
 from ser_kd.progress import say
@@ -29,9 +36,8 @@ def all_teacher_targets(run: Run, run_data: RunData) -> dict[str, Targets]:
     for name, teacher in teachers.items():
         if not isinstance(teacher, FileTeacherConfig) and not targets_path(name, run).exists():
             make_teacher(name, run.config, run_data)
-    order = sorted(teachers, key=lambda name: not isinstance(teachers[name], FileTeacherConfig))
     targets = {}
-    for name in order:
+    for name in teacher_order(teachers):
         targets[name] = teacher_targets(name, run, run_data)
         if name in (run.config.distill.teachers or teachers):
             ids, views = _student_ids(run_data)

@@ -153,7 +153,7 @@ def test_the_last_override_wins(recipe):
         ),
         (
             "teachers.new.folds=3",
-            "teachers.new needs a kind: one of logmel_ensemble, wav2vec2, file",
+            "teachers.new needs a kind: one of logmel_ensemble, wav2vec2,",
         ),
         ("teachers.new=3", "teachers.new needs a kind"),
         ("teachers.new.kind=wav2vec", r"teachers.new.kind = 'wav2vec' \(did you mean 'wav2vec2'"),

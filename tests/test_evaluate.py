@@ -326,9 +326,16 @@ def test_what_the_run_tells(world, whole):
         "name": "student_waveform.tflite",
         "hears": "waveform",
         "runtime": "LiteRT",
+        "window_seconds": 0.5,
         "bytes": len(content),
         "sha256": hashlib.sha256(content).hexdigest(),
     }
+
+
+def test_where_times_were_measured(whole):
+    machine = whole[1]["settings"]["machine"]
+    assert machine.startswith(f"{os.cpu_count()} cores (")
+    assert len(machine) > len(f"{os.cpu_count()} cores ()")
 
 
 def test_robustness_by_hand(world, whole):
@@ -347,7 +354,7 @@ def test_robustness_by_hand(world, whole):
     assert item["unchanged"] < 1.0
     gates = {gate["name"]: gate for gate in whole[1]["robustness"]["gates"]}
     small = [item["unchanged"] for item in found.values() if item["kind"] == "small"]
-    assert gates["small changes: labels that stay"]["worst"] == min(small)
+    assert gates["small changes: labels unchanged"]["worst"] == min(small)
 
 
 def test_the_same_again(world, whole, capsys, tmp_path):

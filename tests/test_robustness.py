@@ -416,17 +416,17 @@ def test_gates():
     ] == [
         ("noise at 20 dB: drop of UA", "at most", 0.05, 0.05, "babble noise, 20 dB", True, True),
         (
-            "noise at 20 dB: labels that stay", "at least", 0.9, 0.899, "babble noise, 20 dB",
+            "noise at 20 dB: labels unchanged", "at least", 0.9, 0.899, "babble noise, 20 dB",
             False, True,
         ),
         ("noise at 5 dB: drop of UA", "at most", 0.05, 0.3, "white noise, 5 dB", False, False),
         (
-            "noise at 5 dB: labels that stay", "at least", 0.9, 0.4, "white noise, 5 dB", False,
+            "noise at 5 dB: labels unchanged", "at least", 0.9, 0.4, "white noise, 5 dB", False,
             False,
         ),
         ("telephone: drop of UA", "at most", 0.05, -0.02, "line", True, True),
-        ("telephone: labels that stay", "at least", 0.5, 0.5, "line", True, True),
-        ("small changes: labels that stay", "at least", 0.95, 0.94, "crop", False, True),
+        ("telephone: labels unchanged", "at least", 0.5, 0.5, "line", True, True),
+        ("small changes: labels unchanged", "at least", 0.95, 0.94, "crop", False, True),
     ]  # fmt: skip
     assert gates.gates([]) == []
 

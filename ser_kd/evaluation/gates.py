@@ -50,7 +50,7 @@ class _Gate:
 
     @property
     def name(self) -> str:
-        said = "drop of UA" if self.figure == "ua_drop" else "labels that stay"
+        said = "drop of UA" if self.figure == "ua_drop" else "labels unchanged"
         return f"{self.on}: {said}"
 
 

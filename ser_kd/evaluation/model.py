@@ -17,7 +17,8 @@ from ser_kd.evaluation.gates import GATES_SOURCE, gates, sex_gates
 from ser_kd.evaluation.predictions import predict_waveforms, prediction_rows
 from ser_kd.evaluation.run_folder import exported_family, find_run, training_history
 from ser_kd.evaluation.slices import slices
-from ser_kd.predict import Predictor
+from ser_kd.measure import machine
+from ser_kd.predict import Frontend, Predictor
 from ser_kd.progress import say, track
 from ser_kd.tflite import TFLiteModel
 
@@ -71,7 +72,7 @@ def evaluate(
         conditions = _changed_clips(predictor, clips, predicted, notes)
     evaluation = {
         "format": 1,
-        "model": _model_facts(model),
+        "model": _model_facts(model, predictor.frontend),
         "labels": list(predictor.labels),
         "corpus": {
             "name": clips.corpus.name,
@@ -106,6 +107,7 @@ def evaluate(
             "seed": SEED,
             "noise_seed": SEED,
             "gates": GATES_SOURCE,
+            "machine": machine(),
         },
         "notes": notes,
     }
@@ -179,7 +181,7 @@ def _worst(clips: ClipSet, probs: np.ndarray, labels: Sequence[str]) -> list[dic
     ]
 
 
-def _model_facts(model: Path) -> dict[str, Any]:
+def _model_facts(model: Path, frontend: Frontend) -> dict[str, Any]:
     hears, runtime = "logmel", "Keras"
     if model.suffix == ".tflite":
         loaded = TFLiteModel(model)
@@ -189,6 +191,7 @@ def _model_facts(model: Path) -> dict[str, Any]:
         "name": model.name,
         "hears": hears,
         "runtime": runtime,
+        "window_seconds": frontend.window_samples / frontend.sample_rate_hz,
         "bytes": model.stat().st_size,
         "sha256": hashlib.sha256(model.read_bytes()).hexdigest(),
     }

@@ -1,10 +1,10 @@
 """Out-of-fold predictions: no clip's target comes from a network that heard its speaker."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -13,10 +13,13 @@ from ser_kd.config import (
     Config,
     EnsembleTeacherConfig,
     FileTeacherConfig,
+    FusionTeacherConfig,
+    LinguisticTeacherConfig,
+    ProsodicTeacherConfig,
     TeacherConfig,
     Wav2Vec2TeacherConfig,
 )
-from ser_kd.data import ClipView, Hears
+from ser_kd.data import ClipArrays, ClipView, Hears
 from ser_kd.progress import say
 from ser_kd.run import Run, RunData
 from ser_kd.splits import speaker_folds
@@ -32,13 +35,21 @@ _EPSILON = 1e-12
 class Teacher(Protocol):
     """What a teacher that is trained here has to do, for one fold at a time."""
 
-    hears: Hears  # which of the run's arrays its predictor is given
+    @property
+    def hears(self) -> Hears | None: ...  # the run's arrays that its predictor is given
 
     def network_paths(self, directory: Path) -> list[Path]: ...
 
     def train(self, ids: Sequence[str], directory: Path, label: str) -> None: ...
 
     def predictor(self, directory: Path) -> Predictor: ...
+
+
+@runtime_checkable
+class MakesItsInputs(Protocol):
+    """Of a teacher that hears neither samples nor frames: it says what its predictor is given."""
+
+    def arrays(self, views: Sequence[ClipView]) -> ClipArrays: ...
 
 
 @dataclass(frozen=True)
@@ -55,8 +66,25 @@ class Fold:
         return f"{self.directory.parent.name} fold {self.number + 1}"
 
 
-def make_teacher(name: str, config: Config, run_data: RunData) -> Teacher:
-    """The teacher of that name, ready to train."""
+def _no_targets(name: str) -> Targets:
+    raise TypeError(f"made without access to the targets of teacher {name!r}")
+
+
+def make_teacher(
+    name: str,
+    config: Config,
+    run_data: RunData,
+    targets_of: Callable[[str], Targets] = _no_targets,
+) -> Teacher:
+    """The teacher of that name, ready to train.
+
+    Args:
+        name: Of the teacher.
+        config: Of the run.
+        run_data: Its clips.
+        targets_of: Other teachers' targets by name, for a teacher that learns from them; asked
+            when it trains or predicts.
+    """
     teacher = config.teachers[name]
     if isinstance(teacher, EnsembleTeacherConfig):
         from ser_kd.teachers.logmel_ensemble import LogMelEnsemble
@@ -67,6 +95,18 @@ def make_teacher(name: str, config: Config, run_data: RunData) -> Teacher:
         from ser_kd.teachers.finetuning import Wav2Vec2Teacher
 
         return Wav2Vec2Teacher(name, teacher, config, run_data)
+    if isinstance(teacher, ProsodicTeacherConfig):
+        from ser_kd.teachers.prosodic import ProsodicTeacher
+
+        return ProsodicTeacher(name, teacher, config, run_data)
+    if isinstance(teacher, LinguisticTeacherConfig):
+        from ser_kd.teachers.linguistic import LinguisticTeacher
+
+        return LinguisticTeacher(name, teacher, config, run_data)
+    if isinstance(teacher, FusionTeacherConfig):
+        from ser_kd.teachers.fusion import FusionTeacher
+
+        return FusionTeacher(name, teacher, config, run_data, targets_of)
     raise TypeError(f"a teacher of kind {teacher.kind!r} is not trained here")
 
 
@@ -111,7 +151,8 @@ def teacher_targets(name: str, run: Run, run_data: RunData) -> Targets:
     directory = path.parent
     if not path.exists():
         folds = make_folds(directory, teacher_config, run, run_data)
-        teacher = make_teacher(name, run.config, run_data)
+        others = functools.partial(teacher_targets, run=run, run_data=run_data)
+        teacher = make_teacher(name, run.config, run_data, others)
         for fold in folds:
             _fit_and_predict(fold, teacher, teacher_config.in_fold, run_data)
         write_targets(path, _assemble(folds, teacher_config.in_fold, run_data))
@@ -160,12 +201,19 @@ def _fit_and_predict(fold: Fold, teacher: Teacher, in_fold: bool, run_data: RunD
     predict_in_shards(
         views,
         [run_data.samples(clip_id) / rate_hz for clip_id, _ in views],
-        functools.partial(run_data.arrays, teacher.hears),
+        _inputs(teacher, run_data),
         functools.partial(teacher.predictor, fold.directory),
         teacher.network_paths(fold.directory),
         path,
         fold.network_label,
     )
+
+
+def _inputs(teacher: Teacher, run_data: RunData) -> Callable[[Sequence[ClipView]], ClipArrays]:
+    if isinstance(teacher, MakesItsInputs):
+        return teacher.arrays
+    assert teacher.hears is not None
+    return functools.partial(run_data.arrays, teacher.hears)
 
 
 def _assemble(folds: Sequence[Fold], in_fold: bool, run_data: RunData) -> Targets:

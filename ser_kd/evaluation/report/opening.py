@@ -1,13 +1,17 @@
 """The top of the page: what was evaluated and what came out, in plain words."""
 
+from collections.abc import Mapping
 from typing import Any
 
-from ser_kd.evaluation.report import page, words
+from ser_kd.evaluation.report import page, rules, words
+from ser_kd.evaluation.report.verdict import verdict
 
-_CHOSEN_HERE = (
-    "A run keeps its best epoch by these same validation clips, which flatters its model a little; "
-    "only speakers of the test part are wholly new to it."
-)
+_PARTS = {
+    "train": "the clips that it learnt from",
+    "validation": "clips kept apart to choose the best epoch",
+    "test": "clips kept apart for the end",
+    "all": "the whole of it",
+}
 _SYNTHETIC = (
     "SYNTHETIC SPEECH. These clips come from a speech synthesiser, not from people. The figures "
     "show that everything runs; they prove nothing about real speech."
@@ -16,48 +20,57 @@ _SYNTHETIC = (
 
 def opening(evaluation: dict[str, Any]) -> str:
     """Title, facts, banner where the corpus is synthetic, the result in words."""
-    model, corpus = evaluation["model"], evaluation["corpus"]
-    facts = (
-        f"Corpus {corpus['name']}, {corpus['split']} part. The model hears the {_hears(model)}, "
-        f"runs in {model.get('runtime', words.NOT_KNOWN)}, {words.size(model.get('bytes'))}."
-    )
-    parts = [page.heading(f"Evaluation of {model['name']}", 1), page.paragraph(facts, "facts")]
-    if corpus.get("synthetic"):
+    parts = [
+        page.heading(f"Evaluation of {evaluation['model']['name']}", 1),
+        page.paragraph(_facts(evaluation), "facts"),
+    ]
+    if evaluation["corpus"].get("synthetic"):
         parts.append(page.paragraph(_SYNTHETIC, "banner"))
-    parts += [page.paragraph(result(evaluation), "lead"), page.bullets(findings(evaluation))]
+    parts += [
+        page.paragraph(result(evaluation), "lead"),
+        page.glossary(verdict(evaluation), "verdict"),
+        page.bullets(findings(evaluation)),
+    ]
     return "\n".join(parts)
 
 
 def result(evaluation: dict[str, Any]) -> str:
-    """The one sentence to remember."""
+    """The sentences to remember."""
     corpus, scores = evaluation["corpus"], evaluation["scores"]
-    voices = words.count(corpus["speakers"], "speaker") + _acquaintance(corpus)
-    ends = words.interval(interval_of(scores, "ua", corpus["speakers"]))
-    spread = "" if ends == words.NOT_KNOWN else f"; 95 % interval {ends}"
+    ends = words.interval(rules.interval_of(scores, "ua", corpus["speakers"]))
+    spread = (
+        f"with other speakers it might lie between {ends.replace('-', ' and ')} % (95 % interval)"
+        if ends != words.NOT_KNOWN
+        else _no_interval(corpus["speakers"])
+    )
     return (
-        f"On {words.count(corpus['clips'], 'clip')} of {voices}, the model names the right one of "
-        f"{len(evaluation['labels'])} emotions for {words.percent(scores['ua'])} of "
-        f"them (mean over the emotions{spread})."
+        f"On {words.count(corpus['clips'], 'clip')} of "
+        f"{words.count(corpus['speakers'], 'speaker')}, the model names the right one of "
+        f"{len(evaluation['labels'])} emotions for {words.percent(scores['wa'])} of the clips "
+        f"(WA). The mean over emotions (UA), in which each emotion counts the same, is "
+        f"{words.percent(scores['ua'])}; {spread}. Guessing would give "
+        f"{words.percent(rules.guess(evaluation))}."
+    )
+
+
+def _no_interval(speakers: int) -> str:
+    if speakers >= rules.MIN_SPEAKERS:
+        return "how far it might move with other speakers is not known"
+    are = "is" if speakers == 1 else "are"
+    return (
+        f"{words.count(speakers, 'speaker')} {are} too few to say how far it might move with others"
     )
 
 
 def findings(evaluation: dict[str, Any]) -> list[str]:
     """What else to know, one sentence each."""
-    labels = evaluation["labels"]
     found = [
-        f"Guessing would be right for {words.percent(1 / len(labels))}.",
         _best_and_worst(evaluation),
         _sureness(evaluation),
-        _gates(evaluation),
-        _cost(evaluation.get("resources") or {}),
-        _caveat(evaluation["corpus"]),
+        _cost(evaluation),
+        _acquaintance(evaluation["corpus"]),
     ]
     return [sentence for sentence in found if sentence]
-
-
-def interval_of(scores: dict[str, Any], key: str, speakers: int) -> Any:
-    """None where a single speaker gave the score: nothing can be drawn from one."""
-    return (scores.get("intervals") or {}).get(key) if speakers > 1 else None
 
 
 def largest_confusion(
@@ -73,36 +86,51 @@ def largest_confusion(
     return max(wrong)[1:] if wrong else None
 
 
+def _facts(evaluation: dict[str, Any]) -> str:
+    model, corpus = evaluation["model"], evaluation["corpus"]
+    full = words.CORPORA.get(corpus["name"], "")
+    part = _PARTS.get(corpus["split"], "")
+    models = evaluation.get("compared") or []
+    student = (
+        " It is a student: a small model that learnt to answer as a larger one does, its teacher."
+        if any(item["role"] == "teacher" for item in models)
+        and any(item["role"] == "student" and item["name"] == model["name"] for item in models)
+        else ""
+    )
+    return (
+        f"Corpus (a collection of recordings whose emotion is known): {corpus['name']}"
+        f"{f' ({full})' if full else ''}, {corpus['split']} part{f' ({part})' if part else ''}. "
+        f"The model takes {_hears(model)}, runs in {model.get('runtime', words.NOT_KNOWN)} and "
+        f"has {words.size(model.get('bytes'))}.{student}"
+    )
+
+
 def _hears(model: dict[str, Any]) -> str:
-    names = {"waveform": "waveform", "logmel": "log-mel features (made beforehand)"}
+    names = {
+        "waveform": "the sound as it is (its front end, which makes features of sound, is inside)",
+        "logmel": "log-mel features, which a front end has to make of the sound before",
+    }
     return names.get(model.get("hears", ""), "sound")
 
 
-def _acquaintance(corpus: dict[str, Any]) -> str:
-    """Whether the model was trained on these speakers; nothing where that is not known."""
+def _acquaintance(corpus: Mapping[str, Any]) -> str:
+    """Whether the speakers are new to the model; nothing where that is not known."""
     heard = corpus.get("heard_in_training")
     if heard is None:
         return ""
+    if not heard and corpus["split"] == "validation":
+        return (
+            "It was not trained on these speakers, but the epoch that was kept was chosen by how "
+            "well it does with them: expect a little less with speakers that are wholly new."
+        )
     if not heard:
-        return " it never heard in training"
-    if heard < corpus["clips"]:
-        return ", some of whom it was trained on"
-    return " it was trained on"
-
-
-def _caveat(corpus: dict[str, Any]) -> str:
-    """Why the score is too good for new speakers, where that is known."""
-    heard = corpus.get("heard_in_training")
-    if heard is None:
-        return ""
-    if not heard:
-        return _CHOSEN_HERE if corpus["split"] == "validation" else ""
+        return "It was not trained on these speakers."
     if heard < corpus["clips"]:
         return (
-            f"The model was trained on the speakers of {heard:,} of these "
-            f"{words.count(corpus['clips'], 'clip')}: expect less on new ones."
+            f"It was trained on the speakers of {heard:,} of these "
+            f"{words.count(corpus['clips'], 'clip')}: expect less with others."
         )
-    return "The model was trained on these speakers: expect less on new ones."
+    return "It was trained on these speakers: expect less with others."
 
 
 def _best_and_worst(evaluation: dict[str, Any]) -> str:
@@ -115,7 +143,7 @@ def _best_and_worst(evaluation: dict[str, Any]) -> str:
         return ""
     best, worst = max(recall, key=lambda k: recall[k]), min(recall, key=lambda k: recall[k])
     return (
-        f"Best recognised: {words.emotion(best)} ({words.percent(recall[best], 0)}); "
+        f"Best recognised: {words.emotion(best)} ({words.percent(recall[best], 0)} of its clips); "
         f"worst: {words.emotion(worst)} ({words.percent(recall[worst], 0)})."
     )
 
@@ -139,23 +167,17 @@ def too_sure(bins: list[dict[str, Any]]) -> str:
     return f"on the whole it is too {'sure' if excess > 0 else 'modest'}"
 
 
-def _gates(evaluation: dict[str, Any]) -> str:
-    gates = (evaluation.get("robustness") or {}).get("gates") or []
-    gates = [gate for gate in gates if gate.get("published", True)]
-    if not gates:
-        return ""
-    met = sum(bool(gate["met"]) for gate in gates)
-    return f"Of {len(gates)} published limits for robustness and fairness it keeps {met}."
-
-
-def _cost(resources: dict[str, Any]) -> str:
+def _cost(evaluation: dict[str, Any]) -> str:
+    resources = evaluation.get("resources") or {}
+    time = words.milliseconds(resources.get("latency_ms"))
     known = [
         f"{show(resources[key])} {what}"
         for key, show, what in (
-            ("latency_ms", words.milliseconds, "of computing for one window of sound"),
             ("bytes", words.size, "of file"),
             ("peak_memory_mb", words.megabytes, "of memory"),
         )
         if words.known(resources.get(key))
     ]
-    return f"It needs {words.listed(known)}." if known else ""
+    if time != words.NOT_KNOWN:
+        known.insert(0, f"{time} for {words.window(evaluation)} on {words.machine(evaluation)}")
+    return f"It needs {'; '.join(known)}." if known else ""

@@ -18,15 +18,22 @@ def bullets(items: Sequence[str]) -> str:
     return "<ul>" + "".join(f"<li>{_running(item)}</li>" for item in items) + "</ul>"
 
 
-def glossary(terms: Mapping[str, str]) -> str:
-    entries = (f"<dt>{escaped(t)}</dt><dd>{escaped(words)}</dd>" for t, words in terms.items())
-    return "<dl>" + "".join(entries) + "</dl>"
+def glossary(terms: Mapping[str, str], kind: str = "") -> str:
+    """What terms mean; "" without any."""
+    entries = (f"<dt>{escaped(t)}</dt><dd>{_running(words)}</dd>" for t, words in terms.items())
+    return f"<dl{_class(kind)}>{''.join(entries)}</dl>" if terms else ""
 
 
-def figure(plot: str, *caption: str) -> str:
-    """A plot (SVG, taken as it is) with what there is to see in it."""
-    text = "".join(paragraph(words) for words in caption if words)
-    return f'<figure class="plotted">{plot}<figcaption>{text}</figcaption></figure>'
+def figure(plot: str, *caption: str, more: str = "") -> str:
+    """A plot (SVG, taken as it is) with what there is to see in it, and ``more`` (HTML)."""
+    text = "".join(paragraph(words) for words in caption if words) + more
+    caption_part = f"<figcaption>{text}</figcaption>" if text else ""
+    return f'<figure><div class="plotted">{plot}</div>{caption_part}</figure>'
+
+
+def folded(summary: str, body: str) -> str:
+    """What is shown to those who ask for it; on paper it is open."""
+    return f"<details><summary>{escaped(summary)}</summary>\n{body}</details>"
 
 
 def table(
@@ -36,6 +43,8 @@ def table(
     text: Collection[int] = (0,),
     code: Collection[int] = (),
     marked: Collection[int] = (),
+    loud: Collection[tuple[int, int]] = (),
+    quiet: Collection[tuple[int, int]] = (),
 ) -> str:
     """A table that scrolls sideways where the screen is narrow.
 
@@ -46,11 +55,18 @@ def table(
         text: Columns of words, aligned left; the others hold numbers.
         code: Columns in a typewriter's letters.
         marked: Rows to be set in bold.
+        loud: Cells (row, column) that should not be overlooked.
+        quiet: Cells that may be.
     """
 
-    def cell(column: int, words: str, tag: str) -> str:
+    def cell(row: int, column: int, words: str) -> str:
         inner = f"<code>{escaped(words)}</code>" if column in code else escaped(words)
-        return f"<{tag}{_class('' if column in text else 'number')}>{inner}</{tag}>"
+        kinds = {
+            "number": column not in text,
+            "loud": (row, column) in loud,
+            "quiet": (row, column) in quiet,
+        }
+        return f"<td{_class(' '.join(kind for kind, so in kinds.items() if so))}>{inner}</td>"
 
     head = "".join(
         f'<th scope="col"{_class("" if column in text else "number")}>{escaped(words)}</th>'
@@ -58,7 +74,7 @@ def table(
     )
     body = "".join(
         f"<tr{_class('this' if number in marked else '')}>"
-        + "".join(cell(column, words, "td") for column, words in enumerate(row))
+        + "".join(cell(number, column, words) for column, words in enumerate(row))
         + "</tr>\n"
         for number, row in enumerate(rows)
     )

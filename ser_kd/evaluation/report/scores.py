@@ -2,12 +2,16 @@
 
 from typing import Any
 
-from ser_kd.evaluation.report import charts, page, words
-from ser_kd.evaluation.report.opening import interval_of, largest_confusion, too_sure
+from ser_kd.evaluation.report import charts, page, rules, words
+from ser_kd.evaluation.report.opening import largest_confusion, too_sure
 
 _SCORES = (
-    ("ua", "UA, mean recall of the emotions", "each emotion counts the same"),
-    ("wa", "WA, accuracy", "each clip counts the same"),
+    (
+        "ua",
+        words.first_upper(words.UA),
+        "of each emotion's clips the share named rightly, averaged",
+    ),
+    ("wa", words.first_upper(words.WA), "of all clips, named rightly"),
     ("macro_f1", "macro-F1", "also counts false alarms"),
 )
 
@@ -16,7 +20,12 @@ def summary(evaluation: dict[str, Any]) -> str:
     """The main figures in a table."""
     scores, speakers = evaluation["scores"], evaluation["corpus"]["speakers"]
     rows = [
-        [title, words.percent(scores[key]), words.interval(interval_of(scores, key, speakers)), of]
+        [
+            title,
+            words.percent(scores[key]),
+            words.interval(rules.interval_of(scores, key, speakers)),
+            of,
+        ]
         for key, title, of in _SCORES
     ]
     calibration = evaluation.get("calibration")
@@ -25,13 +34,15 @@ def summary(evaluation: dict[str, Any]) -> str:
                      "distance of stated and true certainty; 0 is best"])  # fmt: skip
     if words.known(scores.get("nll")):
         rows.append(["NLL", f"{scores['nll']:.3f} nats", "-", "surprise at the truth; 0 is best"])
-    rows += _resource_rows(evaluation.get("resources") or {})
+    rows += _resource_rows(evaluation)
     heads = ("Measure", "Value", "95 % interval, %", "In words")
     return page.table(heads, rows, "Summary", text=(0, 3), marked=(0,))
 
 
-def _resource_rows(resources: dict[str, Any]) -> list[list[str]]:
-    where = f"one window of sound, one CPU thread, {resources.get('runtime', words.NOT_KNOWN)}"
+def _resource_rows(evaluation: dict[str, Any]) -> list[list[str]]:
+    resources = evaluation.get("resources") or {}
+    runtime = resources.get("runtime") or evaluation["model"].get("runtime", words.NOT_KNOWN)
+    where = f"for {words.window(evaluation)}, {runtime}, {words.machine(evaluation)}"
     shown = (
         ("latency_ms", "Time, median", words.milliseconds, where),
         ("latency_p95_ms", "Time, 95 of 100 runs", words.milliseconds, "at most this long"),
@@ -52,8 +63,10 @@ def confusion(evaluation: dict[str, Any]) -> str:
     )
 
 
-def confusion_figure(name: str, labels: list[str], confusion: list[list[int]]) -> str:
-    """The heat map with how to read it; "" without numbers."""
+def confusion_figure(
+    name: str, labels: list[str], confusion: list[list[int]], explained: bool = True
+) -> str:
+    """The heat map with how to read it, where it is to be ``explained``; "" without numbers."""
     if not confusion:
         return ""
     plot = charts.heat_map(
@@ -77,9 +90,11 @@ def confusion_figure(name: str, labels: list[str], confusion: list[list[int]]) -
         plot,
         "Each row holds the clips of one true emotion and adds up to 100 %; the small numbers are "
         "clips. Framed cells, down the diagonal, are right answers, all others mistakes. The "
-        "deeper the colour, the larger the share.",
+        "deeper the colour, the larger the share."
+        if explained
+        else "",
         most,
-        f"{', '.join(named)}." if named else "",
+        f"{', '.join(named)}." if named and explained else "",
     )
 
 
@@ -106,22 +121,23 @@ def recall(evaluation: dict[str, Any]) -> str:
         "across the bar's end is the 95 % interval over speakers, in brackets at the right: "
         "where two of them overlap widely, the difference may be chance.",
         "Dashed: what guessing would give, and the mean of the bars (UA).",
+        "" if speakers >= rules.MIN_SPEAKERS else "No intervals: there are too few speakers.",
     )
 
 
 def guessing(evaluation: dict[str, Any]) -> tuple[float, str]:
     """What guessing would give, and its words for a plot."""
-    share = 1 / len(evaluation["labels"])
+    share = rules.guess(evaluation)
     return share, f"guessing {words.percent(share)}"
 
 
 def recall_bars(recall: dict[str, Any], speakers: int) -> list[charts.Bar]:
-    """A bar per emotion; without intervals where there is one speaker only."""
+    """A bar per emotion; without intervals where there are too few speakers."""
     return [
         charts.Bar(
             words.emotion(label),
             item["value"],
-            item.get("interval") if speakers > 1 else None,
+            rules.enough(item.get("interval"), speakers),
             words.count(item["clips"], "clip"),
         )
         for label, item in recall.items()

@@ -9,6 +9,7 @@ from ser_kd.evaluation.report import (
     other_corpora,
     page,
     robustness,
+    rules,
     scores,
     speakers,
     training,
@@ -17,22 +18,31 @@ from ser_kd.evaluation.report import (
 
 _TERMS = {
     "Recall": "Of the clips of one emotion, the share for which the model named that emotion.",
-    "UA (unweighted accuracy)": "The mean of the recalls: every emotion counts the same, however "
-    "many clips it has. The main figure here.",
-    "WA (weighted accuracy)": "The share of all clips that were named rightly.",
+    "Mean over emotions (UA)": "The mean of the recalls: every emotion counts the same, however "
+    "many clips it has. The main figure here. The letters stand for its other name, unweighted "
+    "accuracy.",
+    "Share of clips (WA)": "Of all clips, the share that was named rightly; also called weighted "
+    "accuracy, or just accuracy.",
     "macro-F1": "For each emotion the harmonic mean of recall and precision (of the clips to which "
     "the model gave this emotion, the share that had it); then the mean over the emotions.",
     "95 % interval": "How far the figure might move with other speakers of the same kind: the "
     "evaluation was repeated with the speakers drawn at random again and again (bootstrap); 95 % "
-    "of the results lay in this range. Few speakers make it wide, and less to be trusted.",
+    f"of the results lay in this range. It is left out for fewer than {rules.MIN_SPEAKERS} "
+    "speakers. Two figures that differ by less than it are about the same.",
     "ECE (expected calibration error)": "How far, on average, the model's stated probability lies "
     "from how often it is right. 0 is perfect.",
     "NLL (negative log-likelihood)": "How surprised the model was by the truth, in nats; less is "
     "better. Sure and wrong costs most.",
     "Agreement, unchanged": "The share of clips for which two models, or one model with a clean "
     "and a spoilt clip, name the same emotion, right or wrong.",
-    "int8, float": "An int8 file stores its numbers in 8 bits: smaller and faster than float, for "
-    "a little accuracy.",
+    "Corpus": "A collection of recordings whose emotion is known. Its parts: training, which the "
+    "model learns from; validation, which chooses the best epoch; test, kept for the end. No "
+    "speaker is in two of them.",
+    "Front end": "What makes features of sound (how loud each pitch is at each moment) before the "
+    "network sees them.",
+    "Does well, fails": "Well: UA has come at least half of the way from guessing to 100 %; fairly "
+    "well: a quarter. Fails with: UA loses more than half of what it has above guessing with clean "
+    "recordings; little better than guessing: more than three quarters.",
     "Points": "The difference of two figures in per cent: 65 % is 5 points less than 70 %.",
 }
 
@@ -73,9 +83,8 @@ def _worst(evaluation: dict[str, Any]) -> str:
         "The wrong answers of which the model was surest. Listen to some of them: is the label "
         "wrong, the emotion mixed, the recording bad, or the model?"
     )
-    return page.paragraph(hint) + page.table(
-        heads, rows, "Worst clips", text=(0, 1, 2, 3), code=(0, 1)
-    )
+    clips = page.table(heads, rows, "Worst clips", text=(0, 1, 2, 3), code=(0, 1))
+    return page.paragraph(hint) + page.folded(f"Show {words.count(len(rows), 'clip')}", clips)
 
 
 def closing(evaluation: dict[str, Any], left_out: list[str]) -> list[tuple[Section, str]]:
@@ -90,7 +99,8 @@ def closing(evaluation: dict[str, Any], left_out: list[str]) -> list[tuple[Secti
     body = page.bullets(notes) if notes else ""
     if unreadable:
         rows = [[clip, reason] for clip, reason in unreadable.items()]
-        body += page.table(("Clip", "Reason"), rows, "Unreadable clips", text=(0, 1), code=(0,))
+        names = page.table(("Clip", "Reason"), rows, "Unreadable clips", text=(0, 1), code=(0,))
+        body += page.folded("Show them", names)
     if body:
         ends.append((Section("missing", "Notes, and what was not measured", lambda _: ""), body))
     return ends

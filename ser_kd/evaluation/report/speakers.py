@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ser_kd.evaluation.report import charts, page, words
+from ser_kd.evaluation.report import charts, page, rules, words
 
 
 def slices(evaluation: dict[str, Any]) -> str:
@@ -14,9 +14,10 @@ def slices(evaluation: dict[str, Any]) -> str:
     plot = charts.interval_bars(
         "slices",
         "UA by group of speakers",
-        "One bar per group: the mean recall (UA) of its clips, with a 95 % interval.",
+        "One bar per group: the mean over emotions (UA) of its clips, with a 95 % interval where "
+        "there are enough speakers.",
         [charts.Block(f"by {item['by']}", _group_bars(item["groups"])) for item in slices],
-        "mean recall of the emotions (UA), %",
+        f"{words.UA}, %",
         [(ua, f"all clips {words.percent(ua)}")],
     )
     parts = [
@@ -24,13 +25,24 @@ def slices(evaluation: dict[str, Any]) -> str:
             plot,
             "Does the model serve everybody alike? Then all bars of a block end near the dashed "
             "line. An interval that reaches across that line means: this group may be no "
-            "different. A group of few speakers says little: one has no interval, and that of two "
-            "or three is too narrow to be trusted.",
-            *(_widest_gap(item) for item in slices),
+            "different.",
+            f"Groups of fewer than {rules.MIN_SPEAKERS} speakers have no interval: drawn from so "
+            "few, it would come out too narrow to be trusted. What they show may be chance."
+            if any(g["speakers"] < rules.MIN_SPEAKERS for i in slices for g in i["groups"])
+            else "",
+            *(_lowest_and_highest(item) for item in slices),
+            _too_few(slices),
         )
     ]
-    for number, item in enumerate(slices):
-        parts.append(_slice_recall(f"slice-{number}", item))
+    plots = [_slice_recall(f"slice-{number}", item) for number, item in enumerate(slices)]
+    if any(plots):
+        caption = (
+            "The same groups, emotion by emotion: within a block, bars of different length mean "
+            "that the emotion is recognised better in one group than in the other, as far as the "
+            "number of their speakers lets one say so."
+        )
+        body = page.paragraph(caption) + "\n".join(plots)
+        parts.append(page.folded("Emotion by emotion, for each group", body))
     return "\n".join(parts)
 
 
@@ -39,23 +51,46 @@ def _group_bars(groups: list[dict[str, Any]]) -> list[charts.Bar]:
         charts.Bar(
             group["name"],
             group["ua"],
-            group.get("interval") if group["speakers"] > 1 else None,
-            f"{words.count(group['speakers'], 'speaker')}, {words.count(group['clips'], 'clip')}",
+            rules.enough(group.get("interval"), group["speakers"]),
+            words.count(group["speakers"], "speaker"),
+            words.count(group["clips"], "clip"),
         )
         for group in groups
     ]
 
 
-def _widest_gap(item: dict[str, Any]) -> str:
-    """Between the groups of more than one speaker."""
-    groups = [g for g in item["groups"] if words.known(g["ua"]) and g["speakers"] > 1]
+def _lowest_and_highest(item: dict[str, Any]) -> str:
+    """Among the groups of enough speakers."""
+    known = [group for group in item["groups"] if words.known(group["ua"])]
+    groups = [group for group in known if group["speakers"] >= rules.MIN_SPEAKERS]
     if len({group["ua"] for group in groups}) < 2:
         return ""
     best, worst = max(groups, key=lambda g: g["ua"]), min(groups, key=lambda g: g["ua"])
-    return (
-        f"By {item['by']}: {words.points(best['ua'] - worst['ua'])} between {best['name']} "
-        f"({words.percent(best['ua'])}) and {worst['name']} ({words.percent(worst['ua'])})."
+    left_out = (
+        f", among those of {rules.MIN_SPEAKERS} speakers or more"
+        if len(groups) < len(known)
+        else ""
     )
+    return (
+        f"By {item['by']}: lowest {worst['name']} ({words.percent(worst['ua'])}), highest "
+        f"{best['name']} ({words.percent(best['ua'])}){left_out}{_overlap(worst, best)}."
+    )
+
+
+def _too_few(slices: list[dict[str, Any]]) -> str:
+    """Where there are groups, but no two of them can be compared."""
+    names = [
+        item["by"]
+        for item in slices
+        if len(item["groups"]) > 1
+        and sum(group["speakers"] >= rules.MIN_SPEAKERS for group in item["groups"]) < 2
+    ]
+    return f"By {words.listed(names)}: too few speakers to compare groups." if names else ""
+
+
+def _overlap(worst: dict[str, Any], best: dict[str, Any]) -> str:
+    low, high = worst.get("interval"), best.get("interval")
+    return "; their intervals overlap" if low and high and low[1] >= high[0] else ""
 
 
 def _slice_recall(name: str, item: dict[str, Any]) -> str:
@@ -71,7 +106,7 @@ def _slice_recall(name: str, item: dict[str, Any]) -> str:
                 charts.Bar(
                     f"{group['name']}, {words.count(group['recall'][label]['clips'], 'clip')}",
                     group["recall"][label]["value"],
-                    group["recall"][label].get("interval") if group["speakers"] > 1 else None,
+                    rules.enough(group["recall"][label].get("interval"), group["speakers"]),
                 )
                 for group in groups
                 if label in group["recall"]
@@ -82,12 +117,9 @@ def _slice_recall(name: str, item: dict[str, Any]) -> str:
     plot = charts.interval_bars(
         name,
         f"Recall per emotion by {item['by']}",
-        "One block per emotion, one bar per group of speakers, with 95 % intervals.",
+        "One block per emotion, one bar per group of speakers: the share of the emotion's clips "
+        "that were named rightly.",
         blocks,
         "share of the emotion's clips named rightly, %",
     )
-    caption = (
-        "The same groups, emotion by emotion: within a block, bars of different length mean that "
-        "the emotion is recognised better in one group than in the other."
-    )
-    return page.heading(f"Recall per emotion by {item['by']}") + page.figure(plot, caption)
+    return page.heading(f"Emotion by emotion, by {item['by']}") + page.figure(plot)

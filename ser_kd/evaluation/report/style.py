@@ -48,7 +48,8 @@ code { font: 0.92em ui-monospace, Consolas, "DejaVu Sans Mono", monospace;
 nav ul { list-style: none; margin: 1rem 0; padding: 0; display: flex; flex-wrap: wrap;
   gap: 0.2rem 1.1rem }
 figure { margin: 1rem 0 1.6rem; display: grid; gap: 0.4rem 1.6rem; align-items: start;
-  grid-template-columns: minmax(0, 29rem) minmax(13rem, 1fr) }
+  grid-template-columns: minmax(0, 26rem) minmax(13rem, 1fr) }
+.plotted { overflow-x: auto }
 figcaption { font-size: 0.95rem }
 figcaption p { margin: 0 0 0.6rem }
 .scroll { overflow-x: auto; margin: 0.8rem 0 }
@@ -56,15 +57,24 @@ table { border-collapse: collapse; font-size: 0.95rem; font-variant-numeric: tab
 th, td { padding: 0.3rem 0.8rem 0.3rem 0; border-bottom: 1px solid var(--grid); text-align: left;
   vertical-align: top }
 th { font-weight: 600 } thead th { border-bottom: 2px solid var(--rule); vertical-align: bottom }
-.number { text-align: right; white-space: nowrap }
+.number { text-align: right; white-space: nowrap } thead .number { white-space: normal }
+.loud { color: var(--orange); font-weight: 600; white-space: nowrap } .quiet { color: var(--dim) }
+td:first-child { white-space: nowrap }
 tr.this { font-weight: 600 }
 dt { font-weight: 600; margin-top: 0.7rem } dd { margin: 0 }
+.terms { margin: 0.6rem 0 } .terms dt, .terms dd { display: inline }
+.terms dt::after { content: ": " } .terms dd::after { content: "\\A"; white-space: pre }
+.verdict { display: grid; grid-template-columns: max-content minmax(0, 1fr); gap: 0.5rem 1.2rem;
+  margin: 1.2rem 0; padding: 0.8rem 1rem; border: 1px solid var(--rule) }
+.verdict dt { margin: 0 }
+details { margin: 1rem 0; border: 1px solid var(--rule); padding: 0.5rem 0.9rem }
+summary { cursor: pointer; color: var(--blue) } details[open] > summary { margin-bottom: 0.6rem }
 footer { margin-top: 3rem; border-top: 1px solid var(--rule); padding-top: 0.6rem;
   color: var(--dim); font-size: 0.9rem }
 .plot { display: block; width: 100%; height: auto; overflow: visible }
 .plot text { font-size: 12px; fill: var(--text) }
 .plot .dim { fill: var(--dim) } .plot .strong { font-weight: 600 }
-.plot .tiny { font-size: 10.5px; fill: var(--dim) }
+.plot .pale { fill: var(--dim) }
 .plot .heading, .plot .dim { paint-order: stroke; stroke: var(--page); stroke-width: 4px;
   stroke-linejoin: round }
 .plot .incell { fill: var(--text) }
@@ -72,6 +82,8 @@ footer { margin-top: 3rem; border-top: 1px solid var(--rule); padding-top: 0.6re
 .plot .reference { stroke: var(--text); stroke-width: 1.2; stroke-dasharray: 4 3 }
 .plot .leader { stroke: var(--dim); fill: none; stroke-width: 0.8 }
 .plot .bar { fill: var(--bar); stroke: var(--blue) }
+.plot .missed { fill: var(--page); stroke: var(--orange); stroke-width: 1.4 }
+.plot .cross { stroke: var(--orange); stroke-width: 2 }
 .plot .whisker { stroke: var(--text); stroke-width: 1.4 }
 .plot .cell { fill: var(--heat); stroke: var(--grid) }
 .plot .right { fill: none; stroke: var(--text); stroke-width: 1.6 }
@@ -87,16 +99,22 @@ footer { margin-top: 3rem; border-top: 1px solid var(--rule); padding-top: 0.6re
   h1 { font-size: 1.35rem } .lead { font-size: 1.1rem }
   ul { padding-left: 1.3rem } nav ul { padding: 0 }
   figure { grid-template-columns: minmax(0, 1fr) }
+  .verdict { display: block } .verdict dt + dd { margin-bottom: 0.6rem }
+  details { padding: 0.5rem 0; border-width: 1px 0 }
   th, td { white-space: nowrap }
 }
 @page { margin: 15mm }
 @media print {
   body { max-width: none; padding: 0; font-size: 10pt }
   nav { display: none }
+  details { border: 0; padding: 0 }
+  summary { list-style: none; color: inherit; font-weight: 600 }
+  details::details-content { content-visibility: visible; display: block; height: auto }
   h2, h3 { break-after: avoid }
   figure, tr, .banner { break-inside: avoid }
   figure { grid-template-columns: minmax(0, 3fr) minmax(0, 2fr) }
-  .scroll { overflow: visible }
+  .scroll, .plotted { overflow: visible }
+  .plot { max-height: 225mm }
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact }
 }
 """

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 _FONT_PIXELS = 12.0
+_LEAST_PIXELS = 11.0
+"""Letters do not shrink below it: where the screen is too narrow for that, a plot scrolls."""
 _LETTER_WIDTH = 0.55
 """Width of a letter as a share of the font's size, on the mean, in a wide font."""
 
@@ -16,22 +18,23 @@ def escaped(words: str) -> str:
     return html.escape(words, quote=True)
 
 
-def text_width(words: str, font_pixels: float = _FONT_PIXELS) -> float:
+def text_width(words: str) -> float:
     """About how wide ``words`` will be, in pixels; rather too much than too little."""
-    return _LETTER_WIDTH * font_pixels * len(words)
+    return _LETTER_WIDTH * _FONT_PIXELS * len(words)
 
 
-def shortened(words: str, pixels: float, font_pixels: float = _FONT_PIXELS) -> str:
+def shortened(words: str, pixels: float) -> str:
     """As much of ``words`` as ``pixels`` have room for."""
-    room = max(int(pixels / (_LETTER_WIDTH * font_pixels)), 1)
+    room = max(int(pixels / (_LETTER_WIDTH * _FONT_PIXELS)), 1)
     return words if len(words) <= room else f"{words[: max(room - 2, 1)]}.."
 
 
-def wrapped(words: str, pixels: float, font_pixels: float = _FONT_PIXELS) -> list[str]:
-    """``words`` in one line or two; what two lines of ``pixels`` cannot hold is cut off."""
-    room = max(int(pixels / (_LETTER_WIDTH * font_pixels)), 1)
-    lines = textwrap.wrap(words, room) or [""]
-    return lines if len(lines) < 3 else [lines[0], shortened(" ".join(lines[1:]), pixels)]
+def wrapped(words: str, pixels: float, most: int = 3) -> list[str]:
+    """``words`` in up to ``most`` lines; what these cannot hold is cut off."""
+    room = max(int(pixels / (_LETTER_WIDTH * _FONT_PIXELS)), 1)
+    lines = textwrap.wrap(words, room, break_on_hyphens=False) or [""]
+    kept, rest = lines[: most - 1], lines[most - 1 :]
+    return kept + ([shortened(" ".join(rest), pixels)] if rest else [])
 
 
 @dataclass(frozen=True)
@@ -92,9 +95,10 @@ class Drawing:
     """
 
     def __init__(self, name: str, title: str, description: str, width: float, height: float):
+        least = math.ceil(width * _LEAST_PIXELS / _FONT_PIXELS)
         self._parts = [
             f'<svg class="plot" id="plot-{name}" viewBox="0 0 {width:.0f} {height:.0f}" role="img" '
-            f'aria-labelledby="{name}-title {name}-description">',
+            f'style="min-width: {least}px" aria-labelledby="{name}-title {name}-description">',
             f'<title id="{name}-title">{escaped(title)}</title>',
             f'<desc id="{name}-description">{escaped(description)}</desc>',
         ]
@@ -145,6 +149,11 @@ class Drawing:
         self.line(low, y, high, y, "whisker")
         for end in (low, high):
             self.line(end, y - half, end, y + half, "whisker")
+
+    def cross(self, x: float, y: float, half: float, kind: str) -> None:
+        """Two crossed lines, ``2 * half`` wide."""
+        self.line(x - half, y - half, x + half, y + half, kind)
+        self.line(x - half, y + half, x + half, y - half, kind)
 
     def _text(self, place: str, words: str, kind: str, anchor: str) -> None:
         extra = f' class="{kind}"' if kind else ""

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 NOT_KNOWN = "-"
 EMOTIONS = {
@@ -12,6 +13,19 @@ EMOTIONS = {
     "NEU": "neutral",
     "SAD": "sadness",
 }
+UA, WA = "mean over emotions (UA)", "share of clips (WA)"
+CORPORA = {
+    "crema_d": "CREMA-D: acted English speech, recorded in a studio",
+    "emodb": "EmoDB, the Berlin Database of Emotional Speech: acted German speech, recorded in a "
+    "studio",
+    "ravdess": "RAVDESS, the Ryerson Audio-Visual Database of Emotional Speech and Song: acted "
+    "English speech, recorded in a studio",
+    "iemocap": "IEMOCAP, the Interactive Emotional Dyadic Motion Capture Database: English "
+    "dialogues of actors",
+    "msp_podcast": "MSP-Podcast: English speech from podcasts, not acted",
+    "demo": "clips from a speech synthesiser",
+}
+"""What stands behind a corpus's name, where that is known."""
 _UNITS = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 
 
@@ -86,3 +100,25 @@ def listed(items: Sequence[str]) -> str:
 def counted(things: Mapping[str, int]) -> str:
     """``boredom 81, surprise 3``."""
     return ", ".join(f"{name} {number:,}" for name, number in things.items())
+
+
+def first_upper(sentence: str) -> str:
+    """Unlike ``capitalize``, leaves the other letters as they are."""
+    return sentence[:1].upper() + sentence[1:]
+
+
+def limit_name(limit: Mapping[str, Any]) -> str:
+    """Older files say "labels that stay" for what stands elsewhere as "unchanged"."""
+    return str(limit["name"]).replace("labels that stay", "labels unchanged")
+
+
+def window(evaluation: Mapping[str, Any]) -> str:
+    """``one window (3 s of sound)``."""
+    seconds = evaluation["model"].get("window_seconds")
+    return f"one window ({seconds:g} s of sound)" if known(seconds) else "one window of sound"
+
+
+def machine(evaluation: Mapping[str, Any]) -> str:
+    """Where times were measured."""
+    name = (evaluation.get("settings") or {}).get("machine")
+    return f"one CPU thread of a computer{f' with {name}' if name else ''}, not a phone"

@@ -1,0 +1,301 @@
+"""A teacher that hears and sees: several modalities of a clip in one network.
+
+It is trained with modalities masked, so that one network serves every subset of them, the audio
+alone included (after Muaz, Paull & Malagavalli, whose teacher is COGMEN, arXiv 2205.02455).
+"""
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ser_kd import data, files, fitting
+from ser_kd.config import Config, FusionTeacherConfig
+from ser_kd.data import ClipArrays, ClipView
+from ser_kd.dialogues import Neighbour, neighbours
+from ser_kd.distiller import Distiller
+from ser_kd.errors import UserError
+from ser_kd.modalities import (
+    Modality,
+    file_modality,
+    kept_modalities,
+    teacher_modality,
+    votes_modality,
+)
+from ser_kd.progress import say
+from ser_kd.run import RunData
+from ser_kd.splits import speaker_folds
+from ser_kd.targets import Targets
+from ser_kd.teachers.fusion_network import FusionNetwork, RowLayout
+from ser_kd.teachers.prediction import Predictor
+
+TargetsOf = Callable[[str], Targets]
+"""Name of a teacher -> its targets, which are made if they are not there."""
+
+
+class FusionTeacher:
+    """One fusion network per fold, or those of another fusion teacher with fewer modalities.
+
+    Args:
+        name: Of the teacher.
+        teacher: Its settings.
+        config: Of the run.
+        run_data: The run's clips.
+        targets_of: Asked for the teachers that this one learns from, when it learns.
+
+    Raises:
+        UserError: A modality that no training clip has; clips without audio; no dialogues.
+    """
+
+    hears = None  # it makes its own inputs: ``arrays``
+
+    def __init__(
+        self,
+        name: str,
+        teacher: FusionTeacherConfig,
+        config: Config,
+        run_data: RunData,
+        targets_of: TargetsOf,
+    ) -> None:
+        self.name, self.teacher, self.config, self.run_data = name, teacher, config, run_data
+        self._targets_of = targets_of
+        # Whose networks these are, and with them all other settings.
+        self.owner = teacher.network_of or name
+        self.network = cast(FusionTeacherConfig, config.teachers[self.owner])
+        self._fold_of = {
+            speaker: number
+            for number, group in enumerate(
+                speaker_folds(run_data.splits.training, self.network.folds, config.seed)
+            )
+            for speaker in group
+        }
+        self._notes: list[str] = []
+        self._around = self._neighbours()
+        # What is wrong with these shows before any training; other teachers come later.
+        self._known: dict[str, Modality] = {}
+        for key, source in self.network.sources.items():
+            if source.kind == "votes":
+                self._add(key, votes_modality(run_data.corpus.clips, source.name))
+            elif source.kind == "file":
+                self._add(key, file_modality(Path(source.name).expanduser()))
+
+    def network_paths(self, directory: Path) -> list[Path]:
+        """The file of one fold's network."""
+        return [directory.parents[1] / self.owner / directory.name / "fusion.keras"]
+
+    def train(self, ids: Sequence[str], directory: Path, label: str) -> None:
+        """Trains on the clips of ``ids`` and on nothing else; keeps the last epoch."""
+        (path,) = self.network_paths(directory)
+        if path.exists():
+            return
+        if self.owner != self.name:
+            self._targets_of(self.owner)  # trains them
+            return
+        network = self.network
+        # Before the seed is set: other teachers may be trained for it.
+        arrays = _one_cell_per_clip(ids, self._rows([(clip_id, 0) for clip_id in ids]))
+        seed = fitting.network_seed(self.config.seed, label)
+        keras.utils.set_random_seed(seed)
+        labels = self.run_data.one_hot(ids)
+        smooth = network.fit.label_smoothing
+        targets = {"labels": labels * (1.0 - smooth) + smooth / labels.shape[1]}
+        model = self._build(labels.shape[1])
+        model.tokens.set_statistics(*self._statistics(arrays.values, label))
+        distiller = Distiller(model, label_weight=1.0, logit_weight=0.0, name="teacher")
+
+        def batches(epochs: range) -> tf.data.Dataset:
+            return data.training_batches(
+                arrays, targets, 1, 0, self._masked, network.fit.batch_size, seed, epochs
+            )
+
+        steps = max(1, len(arrays) // network.fit.batch_size)
+        fitting.fit(distiller, batches, steps, network.fit, directory / path.stem, label)
+        with files.atomic(path) as partial:
+            model.save(partial)
+        fitting.forget_state(directory / path.stem)
+
+    def predictor(self, directory: Path) -> Predictor:
+        """Rows of ``arrays`` -> probabilities ``[clips, classes]``, embedding ``[clips, width]``.
+
+        Raises:
+            UserError: The networks are gone, or were trained on vectors of another size.
+        """
+        (path,) = self.network_paths(directory)
+        if not path.is_file():
+            raise UserError(
+                f"{path} is gone, which teacher {self.name!r} predicts with; delete "
+                f"{path.parents[1]} to train teacher {self.owner!r} again"
+            )
+        model = cast(FusionNetwork, keras.models.load_model(path, compile=False))
+        before, now = model.layout.sizes, self._layout.sizes
+        for key in now:
+            if before.get(key) != now[key]:
+                raise UserError(
+                    f"teachers.{self.owner}.modalities.{key}: vectors of size {now[key]}, but the "
+                    f"network was trained on size {before.get(key)}; give back the earlier file or "
+                    f"delete {path.parents[1]}"
+                )
+
+        @tf.function(input_signature=[tf.TensorSpec(model.input_shape)])
+        def run(rows: tf.Tensor) -> tf.Tensor:
+            logits, embedding = model.logits_and_embedding(rows)
+            return tf.concat([tf.nn.softmax(logits), embedding], axis=1)
+
+        def predict(arrays: ClipArrays) -> tuple[np.ndarray, np.ndarray]:
+            values = run(tf.constant(arrays.values)).numpy()
+            return values[:, : model.classes], values[:, model.classes :]
+
+        return predict
+
+    def arrays(self, views: Sequence[ClipView]) -> ClipArrays:
+        """What the predictor is given of some views: one row per clip and neighbour.
+
+        Modalities that are not in ``modalities_at_prediction`` are absent.
+        """
+        shown = self.teacher.modalities_at_prediction or tuple(self.network.modalities)
+        rows = self._rows(views)
+        rows[:, :, self._layout.flags] *= [float(key in shown) for key in self._layout.sizes]
+        return _one_cell_per_clip([clip_id for clip_id, _ in views], rows)
+
+    def _build(self, classes: int) -> FusionNetwork:
+        network = self.network
+        model = FusionNetwork(
+            self._layout.sizes,
+            classes,
+            network.width,
+            network.heads,
+            network.layers,
+            network.dropout,
+            network.context_clips,
+            network.graph,
+        )
+        model.build()
+        return model
+
+    def _masked(
+        self, windows: Any, lengths: Any, targets: dict[str, Any], seed: Any
+    ) -> tuple[Any, dict[str, Any]]:
+        """A training batch with one scenario of masking for each clip, its neighbours included."""
+        rows, flags = windows[:, 0], self._layout.flags  # [b, r, width]
+        audio = [key in self.network.audio for key in self._layout.sizes]
+        present = tf.reduce_any(rows[:, :, flags] > 0.5, axis=1)  # in any row
+        kept = kept_modalities(present, audio, self.network.masking, seed)
+        shown = rows[:, :, flags] * tf.cast(kept, rows.dtype)[:, tf.newaxis]
+        rows = tf.concat([rows[:, :, : flags.start], shown, rows[:, :, flags.stop :]], axis=2)
+        return rows, targets
+
+    @functools.cached_property
+    def _modalities(self) -> Mapping[str, Modality]:
+        """All of them, in order; asks for the other teachers' targets."""
+        training = self.run_data.ids("training")
+        fold_of = {i: self._fold_of[self.run_data.speakers[i]] for i in training}
+        for key, source in self.network.sources.items():
+            if source.kind == "teacher":
+                targets = self._targets_of(source.name)
+                views = self._all_views
+                self._known[key] = teacher_modality(
+                    targets, source.name, views, fold_of, source.embedding
+                )
+        for note in self._notes if self.owner == self.name else ():
+            say(f"  {self.name}: {note}")
+        modalities = {key: self._known[key] for key in self.network.modalities}
+        heard = [modalities[key].of(self._all_views)[1] for key in self.network.audio]
+        without = ~np.any(heard, axis=0)
+        if without.any():
+            clip_id, _ = self._all_views[int(np.argmax(without))]
+            raise UserError(
+                f"teachers.{self.owner}.audio = {list(self.network.audio)} is absent for "
+                f"{int(without.sum())} clips, the first is {clip_id!r}; every clip needs it"
+            )
+        return modalities
+
+    @functools.cached_property
+    def _all_views(self) -> Sequence[ClipView]:
+        parts = ("training", "validation", "test", "unlabelled")
+        return [view for part in parts for view in self.run_data.views(part)]
+
+    @functools.cached_property
+    def _layout(self) -> RowLayout:
+        return RowLayout({key: modality.size for key, modality in self._modalities.items()})
+
+    def _add(self, key: str, modality: Modality) -> None:
+        """Keeps a modality that some training clip has."""
+        ids = self.run_data.ids("training")
+        has = modality.of([(clip_id, 0) for clip_id in ids])[1]
+        self._require(key, has, "the run")
+        self._known[key] = modality
+        if not has.all():
+            self._notes.append(f"{key} is absent for {int((~has).sum())} of {len(ids)} clips")
+
+    def _require(self, key: str, has: np.ndarray, what: str) -> None:
+        source = self.network.sources[key]
+        if has.any():
+            return
+        mend = {
+            "votes": "CREMA-D's tabulatedVotes.csv was not found: give its folder "
+            "(corpus.metadata_dir)",
+            "file": f"its ids have to be clip ids, such as {self.run_data.ids('training')[0]!r}",
+            "teacher": "leave it out",
+        }[source.kind]
+        raise UserError(
+            f"teachers.{self.owner}.modalities.{key} = {self.network.modalities[key]!r} is absent "
+            f"for all {len(has)} training clips of {what}; {mend}"
+        )
+
+    def _neighbours(self) -> Mapping[str, tuple[Neighbour | None, ...]]:
+        if not self.network.context_clips:
+            return {}
+        run_data = self.run_data
+        group_of: dict[str, object] = {
+            clip_id: self._fold_of[run_data.speakers[clip_id]]
+            for clip_id in run_data.ids("training")
+        }
+        for part in ("validation", "test"):
+            group_of |= dict.fromkeys(run_data.ids(part), part)
+        found = neighbours(run_data.corpus.clips, group_of, self.network.context_clips)
+        empty = sum(not any(around) for around in found.values())
+        if empty:
+            self._notes.append(f"{empty} of {len(found)} clips have no neighbour in their fold")
+        return found
+
+    def _rows(self, views: Sequence[ClipView]) -> np.ndarray:
+        """float32 ``[views, 2 * context_clips + 1, row width]``; neighbours in view 0."""
+        layout, count = self._layout, self.network.context_clips
+        rows = np.zeros((len(views), 2 * count + 1, layout.width), np.float32)
+        nobody: tuple[Neighbour | None, ...] = (None,) * (2 * count)
+        around = [self._around.get(clip_id, nobody) for clip_id, _ in views]
+        for place in range(2 * count + 1):
+            if place == count:
+                chosen: list[ClipView | None] = list(views)
+                rows[:, place, layout.same_speaker] = 1.0
+            else:
+                others = [clips[place - (place > count)] for clips in around]
+                chosen = [(other.id, 0) if other else None for other in others]
+                same = [other is not None and other.same_speaker for other in others]
+                rows[:, place, layout.same_speaker] = same
+            for number, (key, modality) in enumerate(self._modalities.items()):
+                values, present = modality.of(chosen)
+                rows[:, place, layout.columns[key]] = values
+                rows[:, place, layout.flags.start + number] = present
+        return rows
+
+    def _statistics(self, values: np.ndarray, label: str) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and deviation of every column over the clips that have it."""
+        layout, own = self._layout, values[:, self.network.context_clips].astype(np.float64)
+        mean, deviation = np.zeros(layout.values.stop), np.ones(layout.values.stop)
+        for number, (key, columns) in enumerate(layout.columns.items()):
+            has = own[:, layout.flags.start + number] > 0.5
+            self._require(key, has, label)
+            mean[columns] = own[has][:, columns].mean(axis=0)
+            deviation[columns] = own[has][:, columns].std(axis=0)
+        return mean.astype(np.float32), deviation.astype(np.float32)
+
+
+def _one_cell_per_clip(ids: Sequence[str], rows: np.ndarray) -> ClipArrays:
+    """Rows ``[clips, ...]`` in the form that batches are made from."""
+    count = len(ids)
+    return ClipArrays(tuple(ids), rows, np.arange(count + 1), np.ones(count, np.int64), 1, 0.0)
