@@ -27,6 +27,7 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
+from ser_kd.corpora.crema_d import SENTENCES
 from ser_kd.errors import UserError
 from ser_kd.files import atomic, read_json, write_json
 
@@ -38,22 +39,6 @@ FIRST_SPEAKER = 2001
 MAX_SPEAKERS = 999
 MIN_CLIP_SECONDS = 1.0
 MAX_CLIP_SECONDS = 4.0
-
-SENTENCES = {
-    "IEO": "It's eleven o'clock",
-    "TIE": "That is exactly what happened",
-    "IOM": "I'm on my way to the meeting",
-    "IWW": "I wonder what this is about",
-    "TAI": "The airplane is almost full",
-    "MTI": "Maybe tomorrow it will be cold",
-    "IWL": "I would like a new alarm clock",
-    "ITH": "I think I have a doctor's appointment",
-    "DFA": "Don't forget a jacket",
-    "ITS": "I think I've seen this before",
-    "TSI": "The surface is slick",
-    "WSI": "We'll stop in a couple of minutes",
-}
-"""CREMA-D's sentences by their code in the file names."""
 
 _README = """SYNTHETIC SPEECH
 
