@@ -21,7 +21,7 @@ import tensorflow as tf
 from export import verify
 from export.chain import chain, compact, store_as_float16
 from export.frontend import FrontEnd
-from ser_kd import data, files
+from ser_kd import audio, data, files
 from ser_kd.cli import stderr_held
 from ser_kd.config import Config
 from ser_kd.errors import UserError
@@ -216,4 +216,4 @@ def pcm_batches(waveforms: data.ClipArrays, config: Config) -> Iterator[np.ndarr
     for _, windows, _ in data.evaluation_batches(
         waveforms, windowing, config.audio.window_samples, 64
     ):
-        yield data.to_float(windows)
+        yield audio.to_float(windows)

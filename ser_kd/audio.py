@@ -15,6 +15,7 @@ from ser_kd.errors import UserError
 Waveform = npt.NDArray[np.float32]
 
 _BLOCK_FRAMES = 1 << 18
+_INT16 = np.float32(32_768)
 # -80 dB below full scale: three steps of 16-bit audio, the residue of a codec, but no recording.
 _SILENCE_PEAK = 1e-4
 _GIT_LFS_POINTER = b"version https://git-lfs"
@@ -25,6 +26,17 @@ _TENSORFLOW_IO_LOCK = threading.Lock()
 
 class AudioError(UserError):
     """A file that cannot be used; the message is one line and begins with its path."""
+
+
+def to_int16(waveform: Waveform) -> npt.NDArray[np.int16]:
+    """float32 in -1..1 -> int16 samples, as training hears them; what lies beyond is clipped."""
+    return np.clip(np.round(waveform * _INT16), -_INT16, _INT16 - 1).astype(np.int16)
+
+
+def to_float(samples: npt.NDArray[np.int16]) -> Waveform:
+    """int16 samples -> float32 in -1..1."""
+    waveform: Waveform = np.divide(samples, _INT16, dtype=np.float32)
+    return waveform
 
 
 def decode(

@@ -144,7 +144,7 @@ def _decode(clip: Clip, config: AudioConfig) -> np.ndarray | str:
         waveform = audio.decode(clip.path, config.sample_rate_hz, config.decoder)
     except audio.AudioError as error:
         return str(error)
-    return to_int16(waveform)
+    return audio.to_int16(waveform)
 
 
 def _cache_key(clips: Sequence[Clip], config: AudioConfig) -> str:
@@ -159,22 +159,11 @@ def _cache_key(clips: Sequence[Clip], config: AudioConfig) -> str:
     return "audio-" + hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
 
-def to_int16(waveform: np.ndarray) -> np.ndarray:
-    """float32 in -1..1 -> int16 samples; what lies beyond is clipped."""
-    samples: np.ndarray = np.clip(np.round(waveform * _INT16), -32_768, 32_767).astype(np.int16)
-    return samples
-
-
-def to_float(samples: np.ndarray) -> np.ndarray:
-    """int16 samples -> float32 in -1..1."""
-    return np.divide(samples, _INT16, dtype=np.float32)
-
-
 def logmel_arrays(waveforms: ClipArrays, config: LogMelConfig) -> ClipArrays:
     """The log-mel frames of every clip: all that hear at least one of its samples."""
     logmel = LogMel(config)
     parts = [
-        clip_logmel(logmel, to_float(waveforms.clip(index)))
+        clip_logmel(logmel, audio.to_float(waveforms.clip(index)))
         for index in track(range(len(waveforms)), len(waveforms), "log-mel")
     ]
     return join(waveforms.ids, parts, waveforms.samples, no_logmel(config))

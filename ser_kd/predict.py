@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ser_kd import files, streaming
-from ser_kd.audio import AudioError, Waveform, decode, is_silent, window_starts
+from ser_kd.audio import AudioError, decode, is_silent, to_float, to_int16, window_starts
 from ser_kd.config import Config, LogMelConfig
 from ser_kd.errors import UserError
 from ser_kd.progress import say
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 _MODEL_SUFFIXES = (".tflite", ".keras")
 _BATCH = 64
-_INT16 = 32_768.0
 
 
 @dataclass(frozen=True)
@@ -232,18 +231,6 @@ class Predictor:
     def predict_file(self, path: Path | str) -> np.ndarray:
         """Class probabilities of an audio file, float32 ``[classes]``; see ``predict``."""
         return self.predict(path).probs
-
-
-def to_int16(waveform: Waveform) -> np.ndarray:
-    """float32 in -1..1 -> int16 samples, as training hears them; what lies beyond is clipped."""
-    samples: np.ndarray = np.clip(np.round(waveform * _INT16), -_INT16, _INT16 - 1).astype(np.int16)
-    return samples
-
-
-def to_float(samples: np.ndarray) -> Waveform:
-    """int16 samples -> float32 in -1..1."""
-    waveform: Waveform = np.divide(samples, _INT16, dtype=np.float32)
-    return waveform
 
 
 def load_keras(path: Path) -> "keras.Model":

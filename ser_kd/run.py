@@ -34,6 +34,9 @@ _MAY_CHANGE = (
     "corpus.metadata_dir",
     "export.min_agreement",
     "export.max_ua_drop",
+    "export.min_runtime_agreement",
+    "export.max_runtime_steps",
+    "export.min_kernel_agreement",
 )
 # Settings that nothing depends on before the student is fine-tuned for int8.
 _OF_INT8 = ("quantization.epochs", "quantization.learning_rate")
@@ -138,7 +141,7 @@ class RunData:
                 parts.append(self.logmel.clip(row))
                 samples.append(int(self.logmel.samples[row]))
             else:
-                waveform = data.to_float(self._waveform(clip_id, view))
+                waveform = audio.to_float(self._waveform(clip_id, view))
                 parts.append(data.clip_logmel(logmel, waveform))
                 samples.append(len(waveform))
         ids = [clip_id for clip_id, _ in self.student_views]
@@ -185,8 +188,8 @@ class RunData:
         if view == 0:
             return samples
         config = self.config
-        waveform = data.to_float(samples)
-        return data.to_int16(make_view(waveform, config.views, config.seed, clip_id, view))
+        waveform = audio.to_float(samples)
+        return audio.to_int16(make_view(waveform, config.views, config.seed, clip_id, view))
 
     def _logmel_place(self, view: ClipView) -> tuple[ClipArrays, int]:
         clip_id, number = view
@@ -335,7 +338,7 @@ class Run:
         silent = {
             clip_id: "digital silence"
             for index, clip_id in enumerate(waveforms.ids)
-            if audio.is_silent(data.to_float(waveforms.clip(index)))
+            if audio.is_silent(audio.to_float(waveforms.clip(index)))
         }
         left_out = {**silent, **corpus.left_out}
         logmel = data.logmel_arrays(waveforms, self.config.logmel)

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ser_kd.audio import to_float, to_int16
 from ser_kd.errors import UserError
 from ser_kd.speech_gate import SpeechGate
 
@@ -117,8 +118,7 @@ class Streamer:
         if not np.isfinite(samples).all():
             raise UserError("the stream holds samples that are not finite numbers")
         # 16 bits, as evaluation hears it. The result is a copy: callers may reuse their buffer.
-        rounded = np.clip(np.round(samples * np.float32(32_768)), -32_768, 32_767)
-        samples = (rounded / 32_768).astype(np.float32)
+        samples = to_float(to_int16(samples))
         updates = []
         while len(samples):
             missing = self._hop_samples - self._heard_samples % self._hop_samples

@@ -171,7 +171,7 @@ def cut_into_segments(
                 left_out["files shorter than 1 s"] += start == 0
             elif len(piece) < min(window, shortest):
                 left_out["rests shorter than 1 s"] += 1
-            elif audio.is_silent(data.to_float(piece)):
+            elif audio.is_silent(audio.to_float(piece)):
                 left_out["segments of digital silence"] += 1
             else:
                 used.append(ids[-1])

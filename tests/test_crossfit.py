@@ -20,8 +20,8 @@ from corpus_maker import (
 )
 
 from ser_kd import audio, fitting
+from ser_kd.audio import to_float, to_int16
 from ser_kd.config import LogMelConfig, ViewsConfig, config_from_dict
-from ser_kd.data import to_float, to_int16
 from ser_kd.errors import UserError
 from ser_kd.features import LogMel
 from ser_kd.logmel_network import LogMelPredictor

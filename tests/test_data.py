@@ -237,7 +237,7 @@ def test_waveforms_are_the_decoded_files(clips, tmp_path):
     for index, clip in enumerate(clips):
         expected = audio.decode(clip.path, 16_000)
         assert waveforms.samples[index] == len(expected)
-        result = data.to_float(waveforms.clip(index))
+        result = audio.to_float(waveforms.clip(index))
         np.testing.assert_allclose(result, expected, atol=1.0 / 32_767)
 
 
@@ -259,7 +259,7 @@ def test_a_changed_file_or_setting_is_decoded_anew(clips, tmp_path):
     load(clips, tmp_path)
     soundfile.write(clips[1].path, np.full(1_000, 0.25, np.float32), 16_000)
     changed, _ = load(clips, tmp_path)
-    np.testing.assert_allclose(data.to_float(changed.clip(1)), 0.25, atol=1e-4)
+    np.testing.assert_allclose(audio.to_float(changed.clip(1)), 0.25, atol=1e-4)
     slower, _ = load(clips, tmp_path, dataclasses.replace(AUDIO, sample_rate_hz=8_000))
     assert slower.samples[5] == changed.samples[5] // 2
     fewer, _ = load(clips[:2], tmp_path)
@@ -307,7 +307,7 @@ def test_evaluation_windows_are_the_front_end_on_windows_of_audio(clips, tmp_pat
     logmel = LogMel(config)
     for index in range(len(waveforms)):
         pieces = audio.windows(
-            data.to_float(waveforms.clip(index)),
+            audio.to_float(waveforms.clip(index)),
             windowing.window_samples,
             windowing.hop_samples,
             windowing.grid_samples,
@@ -326,9 +326,9 @@ def test_evaluation_windows_of_samples(clips, tmp_path):
     ((indices, windows, lengths),) = list(found)
     for index in range(len(waveforms)):
         expected = audio.windows(
-            data.to_float(waveforms.clip(index)), 8_000, windowing.hop_samples, 320
+            audio.to_float(waveforms.clip(index)), 8_000, windowing.hop_samples, 320
         )
-        np.testing.assert_allclose(data.to_float(windows[indices == index]), expected, atol=1e-6)
+        np.testing.assert_allclose(audio.to_float(windows[indices == index]), expected, atol=1e-6)
         samples = int(waveforms.samples[index])
         starts = windowing.starts(samples)
         assert lengths[indices == index].tolist() == np.minimum(samples - starts, 8_000).tolist()

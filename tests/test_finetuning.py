@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from corpus_maker import settings, write_corpus
 
-from ser_kd import data, fitting, load_encoder
+from ser_kd import audio, data, fitting, load_encoder
 from ser_kd.config import config_from_dict, load_config
 from ser_kd.data import ClipArrays, Windowing
 from ser_kd.errors import UserError
@@ -130,7 +130,7 @@ def test_a_frozen_encoder_hears_every_clip_once(corpus, monkeypatch):
     window = run.config.audio.window_samples
     short = [i for i in run_data.ids("validation") if run_data.samples(i) <= window]
     row = targets.ids.index(short[0])
-    clip = data.to_float(run_data.waveforms.select([targets.ids[row]]).values)
+    clip = audio.to_float(run_data.waveforms.select([targets.ids[row]]).values)
     inputs = {"waveform": clip[None], "samples": np.array([len(clip)], np.int32)}
     probs = [tf.nn.softmax(loaded(run, fold)(inputs)).numpy()[0] for fold in range(2)]
     if len(clip) <= run.config.audio.window_samples:
@@ -197,7 +197,7 @@ def test_windows_are_padded_to_their_own_half_second():
             wave, real = inputs["waveform"][row], int(inputs["samples"][row])
             found.setdefault(int(clip), []).append((len(wave), real))
             assert not wave[real:].any()
-            own = data.to_float(arrays.clip(int(clip)))
+            own = audio.to_float(arrays.clip(int(clip)))
             assert any(np.array_equal(wave[:real], own[i : i + real]) for i in range(len(own)))
     assert found[0] == [(8_000, 7_999)]
     assert found[1] == [(8_000, 8_000)]
@@ -277,7 +277,7 @@ def test_frozen_features_of_views_are_the_views_own(corpus):
     fold = int(targets.fold[targets.rows_of([clip_id], "wave")[0]])
     found = []
     for view in range(3):
-        clip = data.to_float(run_data.arrays("waveform", [(clip_id, view)]).values)
+        clip = audio.to_float(run_data.arrays("waveform", [(clip_id, view)]).values)
         inputs = {"waveform": clip[None], "samples": np.array([len(clip)], np.int32)}
         expected = tf.nn.softmax(loaded(run, fold)(inputs)).numpy()[0]
         found.append(np.exp(targets.logits_of([clip_id], "wave", view)[0]))

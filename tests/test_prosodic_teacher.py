@@ -17,8 +17,9 @@ import soundfile
 from corpus_maker import settings, snapshot, write_corpus, write_unlabelled
 
 from ser_kd import fitting, prosody
+from ser_kd.audio import to_int16
 from ser_kd.config import ProsodicTeacherConfig, config_from_dict
-from ser_kd.data import ClipArrays, to_int16
+from ser_kd.data import ClipArrays
 from ser_kd.errors import UserError
 from ser_kd.prosody import DESCRIPTORS, Descriptor
 from ser_kd.run import Run, RunData

@@ -8,8 +8,8 @@ import soundfile
 from corpus_maker import HZ_OF, settings, write_corpus, write_unlabelled
 
 from ser_kd import fitting, training
+from ser_kd.audio import to_int16
 from ser_kd.config import LogMelConfig, ViewsConfig, config_from_dict
-from ser_kd.data import to_int16
 from ser_kd.errors import UserError
 from ser_kd.evaluation import run_scores
 from ser_kd.features import LogMel

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ser_kd import audio
-from ser_kd.audio import AudioError, Waveform
+from ser_kd.audio import AudioError, Waveform, to_float, to_int16
 from ser_kd.config import CorpusConfig
 from ser_kd.corpora import CORPORA, Clip, Corpus, crema_d, emodb, load_corpus, ravdess
 from ser_kd.errors import UserError
-from ser_kd.predict import Predictor, to_float, to_int16
+from ser_kd.predict import Predictor
 from ser_kd.progress import track
 from ser_kd.splits import split_corpus
 

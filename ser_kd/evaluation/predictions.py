@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from ser_kd import audio, files
-from ser_kd.audio import Waveform
+from ser_kd.audio import Waveform, to_float, to_int16
 from ser_kd.corpora import Clip
-from ser_kd.predict import Predictor, to_float, to_int16
+from ser_kd.predict import Predictor
 
 _BATCH = 64
 

@@ -18,7 +18,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ser_kd import data, files, fitting, prosody
+from ser_kd import audio, data, files, fitting, prosody
 from ser_kd.config import Config, ProsodicTeacherConfig
 from ser_kd.data import ClipArrays, Windowing
 from ser_kd.distiller import Distiller
@@ -238,7 +238,7 @@ class DescriptorStore:
             for first in range(0, len(order), _CLIPS_PER_FILE):
                 chosen = order[first : first + _CLIPS_PER_FILE]
                 parts: list[np.ndarray] = []
-                for values in run(compute, [data.to_float(missing[key]) for key in chosen]):
+                for values in run(compute, [audio.to_float(missing[key]) for key in chosen]):
                     real = np.ones((len(values), 1), np.float32)
                     progress.add(len(missing[chosen[len(parts)]]))
                     parts.append(np.concatenate([values, real], axis=1))

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from ser_kd.data import ClipArrays, Transform, Windowing, average_windows, to_float
+from ser_kd.audio import to_float
+from ser_kd.data import ClipArrays, Transform, Windowing, average_windows
 
 PADDING_SECONDS = 0.5
 """Windows are padded to a multiple of this. A window's padding depends on its own length alone, not
