@@ -1,12 +1,18 @@
 """What every test needs: a quiet TensorFlow on one thread, and made-up audio."""
 
 import os
+import tempfile
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 # One thread: the machine's other users are not slowed down, and sums have one order.
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
+
+# Each test process compiles librosa's functions for itself: numba writes a function to its cache in two
+# files, and two processes that fill one cache at once can mix them, which crashes (numba/numba#10128).
+_numba_cache = tempfile.TemporaryDirectory(prefix="ser_kd-numba-")
+os.environ["NUMBA_CACHE_DIR"] = _numba_cache.name
 
 from collections.abc import Callable
 
