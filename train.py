@@ -57,7 +57,7 @@ def _train(config: Config, run_dir: Path | None) -> int:
     from export import export_run
     from export.convert import calibration_windows
     from ser_kd import fitting, report, resources, training
-    from ser_kd.evaluation import run_report, run_scores
+    from ser_kd.evaluation import run_dimensions, run_report, run_scores
     from ser_kd.run import Run
 
     if config.deterministic:
@@ -86,6 +86,8 @@ def _train(config: Config, run_dir: Path | None) -> int:
     resources.measure_run(run)
     page = run_report.report_run(run, run_data)
     say("\n" + report.summary(run.directory))
+    if run_data.dimensions:
+        say("\n" + run_dimensions.table(run_dimensions.evaluate_dimensions(run, run_data)))
     _say_what_next(page, run.export_dir / "student_waveform.tflite", config)
     return 0
 

@@ -32,6 +32,9 @@ __all__ = ["export_run", "table"]
 def export_run(run: "Run", run_data: "RunData", force: bool = False) -> dict[str, Any]:
     """Converts ``student.keras`` of a run to all forms and compares each of them with it.
 
+    A student with continuous targets also becomes ``student_dimensions_int8.tflite``
+    (``export.dimensional``).
+
     Where the student was fine-tuned for int8 (``config.quantization``), int8 and waveform have the
     fine-tuned weights. They too are compared with ``student.keras``, but the limit on agreement,
     which is there to find failed conversions, is on that with the student they come from.
@@ -57,6 +60,10 @@ def export_run(run: "Run", run_data: "RunData", force: bool = False) -> dict[str
             f"{run.directory} asks for quantization.epochs = {config.quantization.epochs}, but its "
             f"{_name(run, run.int8_student_path)} is not there: python train.py makes it"
         )
+    if run_data.dimensions:
+        from export.dimensional import export_dimensions
+
+        export_dimensions(run, run_data, force)
     figures = None if force else _finished(run)
     if figures is None:
         figures = _export(run, run_data, force)

@@ -76,12 +76,7 @@ def convert(
     """
     if not kinds:
         return
-    with tempfile.TemporaryDirectory(prefix="ser_kd-") as saved:
-        # A static batch: nothing but one window at a time is asked for, and operators such as
-        # the unrolled LSTM then need no shape arithmetic.
-        signature = [tf.TensorSpec((1, *model.input_shape[1:]), tf.float32, name="logmel")]
-        with contextlib.redirect_stdout(io.StringIO()):  # older Keras ignores ``verbose``
-            model.export(saved, verbose=False, input_signature=signature)
+    with _saved_model(model) as saved:
         for kind in kinds:
             say(f"  converting to {kind}")
             with files.atomic(model_path(export_dir, kind)) as partial:
@@ -89,6 +84,35 @@ def convert(
                     partial.write_bytes(_convert(saved, kind, calibration))
                     if kind != "int8" or not verify.not_int8(partial):
                         break
+
+
+def convert_multi_task(model: keras.Model, path: Path, calibration: np.ndarray) -> None:
+    """Writes a student with several outputs as int8; they have their names in the signature.
+
+    Args:
+        model: As ``heads.multi_task_student`` makes it.
+        path: The file.
+        calibration: float32 ``[windows, frames, mels]``, from which int8 takes its ranges.
+
+    Raises:
+        UserError: TensorFlow cannot convert the model.
+    """
+    with files.atomic(path) as partial, _saved_model(model) as saved:
+        for _ in range(_INT8_TRIES):
+            partial.write_bytes(_convert(saved, "int8", calibration))
+            if not verify.not_int8(partial):
+                break
+
+
+@contextlib.contextmanager
+def _saved_model(model: keras.Model) -> Iterator[str]:
+    with tempfile.TemporaryDirectory(prefix="ser_kd-") as saved:
+        # A static batch: nothing but one window at a time is asked for, and operators such as
+        # the unrolled LSTM then need no shape arithmetic.
+        signature = [tf.TensorSpec((1, *model.input_shape[1:]), tf.float32, name="logmel")]
+        with contextlib.redirect_stdout(io.StringIO()):  # older Keras ignores ``verbose``
+            model.export(saved, verbose=False, input_signature=signature)
+        yield saved
 
 
 def _convert(saved: str, kind: str, calibration: np.ndarray) -> bytes:

@@ -179,6 +179,23 @@ LABELS_ONLY = DistillConfig(label_weight=1.0, logit_weight=0.0, temperature=1.0)
 
 
 @dataclass(frozen=True)
+class DimensionsConfig:
+    """Continuous targets that the student learns beside the categories (``ser_kd.dimensions``).
+
+    ``weight``: of 1 - CCC in the loss; 0 = there are none. ``ranges``: name -> ends of the raters'
+    scale, such as ``valence = [1, 7]``, of the columns of one's own CSV, or of some of the corpus's
+    own dimensions; empty = all that the corpus has. ``dropout``: before their head.
+    """
+
+    weight: float = 0.0
+    ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
+    dropout: float = 0.2
+
+
+NO_DIMENSIONS = DimensionsConfig()
+
+
+@dataclass(frozen=True)
 class QuantizationConfig:
     """Quantisation-aware fine-tuning of the finished student: see ``ser_kd.quantization``.
 
@@ -466,6 +483,7 @@ class Config:
     student: StudentConfig = StudentConfig()
     fit: FitConfig = FitConfig()
     distill: DistillConfig = DistillConfig()
+    dimensions: DimensionsConfig = DimensionsConfig()
     quantization: QuantizationConfig = QuantizationConfig()
     export: ExportConfig = ExportConfig()
 
@@ -685,6 +703,7 @@ def _check(config: Config) -> None:
         *_network_rules("", config.student, config.fit, config.augment),
         *_view_rules(config.views),
         *_quantization_rules(config.quantization, config.student),
+        *_dimension_rules(config.dimensions, config.quantization),
         (
             "corpus.unlabelled_dirs",
             not corpus.unlabelled_dirs or bool(config.teachers and distill.logit_weight > 0),
@@ -728,6 +747,18 @@ def _check(config: Config) -> None:
 
 
 _Rule = tuple[str, bool, str]
+
+
+def _dimension_rules(dimensions: DimensionsConfig, quantization: QuantizationConfig) -> list[_Rule]:
+    return [
+        ("dimensions.weight", 0 <= dimensions.weight < math.inf, "at least 0"),
+        ("dimensions.dropout", 0 <= dimensions.dropout < 1, "at least 0 and below 1"),
+        (
+            "quantization.epochs",
+            not (dimensions.weight and quantization.epochs),
+            "0 with dimensions.weight above 0: fine-tuning for int8 knows categories alone",
+        ),
+    ]
 
 
 def _network_rules(

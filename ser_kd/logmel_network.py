@@ -11,14 +11,18 @@ import tensorflow as tf
 
 from ser_kd import data, fitting, metrics
 from ser_kd.config import (
+    NO_DIMENSIONS,
     AudioConfig,
     AugmentConfig,
+    DimensionsConfig,
     DistillConfig,
     FitConfig,
     LogMelConfig,
     StudentConfig,
 )
 from ser_kd.distiller import Distiller
+from ser_kd.heads import DIMENSIONS, multi_task_student
+from ser_kd.multi_task import MultiTaskDistiller, categories_of
 from ser_kd.projections import EmbeddingDistiller, spaces_of, with_projections
 from ser_kd.student import build_student, embedding_model
 
@@ -39,6 +43,7 @@ def train_logmel_network(
     directory: Path,
     validation: tuple[data.ClipArrays, np.ndarray] | None = None,
     views: np.ndarray | None = None,
+    dimensions: DimensionsConfig = NO_DIMENSIONS,
 ) -> keras.Model:
     """Trains a network, or goes on where that was interrupted.
 
@@ -47,7 +52,8 @@ def train_logmel_network(
             the first view of each clip that has a label.
         targets: ``labels`` (probabilities ``[views, classes]``; zeros: the clip has no label) and,
             to learn from teachers, ``teacher_logits`` (``[views, classes]``) and what
-            ``projections.embedding_targets`` gives.
+            ``projections.embedding_targets`` gives; with continuous targets ``dimensions``
+            (``[views, dimensions]``, -1..1, NaN: not rated).
         network: Its architecture.
         fit: Epochs and learning rate.
         augment: Augmentation.
@@ -61,9 +67,10 @@ def train_logmel_network(
             Without it the last epoch is kept.
         views: int ``[clips, views per clip]``: where in ``arrays`` and ``targets`` each clip's
             views are; see ``data.training_batches``. None: every entry is a clip of its own.
+        dimensions: Weight and dropout of the continuous targets, where there are some.
 
     Returns:
-        The trained network.
+        The trained network; with continuous targets as ``heads.multi_task_student`` makes it.
     """
     keras.utils.set_random_seed(seed)
     window = logmel.frames(audio.window_samples)
@@ -78,6 +85,9 @@ def train_logmel_network(
     if validation is not None:
         predictor = LogMelPredictor(model, data.Windowing.of(audio, logmel))
         score = functools.partial(predictor.score, *validation)
+    if DIMENSIONS in targets:
+        count = targets[DIMENSIONS].shape[1]
+        model = multi_task_student(model, count, dimensions.dropout)
     fit_logmel_network(
         model,
         mean,
@@ -92,6 +102,7 @@ def train_logmel_network(
         directory,
         score,
         views,
+        dimensions,
     )
     return model
 
@@ -110,11 +121,13 @@ def fit_logmel_network(
     directory: Path,
     score: Callable[[], Mapping[str, float]] | None,
     views: np.ndarray,
+    dimensions: DimensionsConfig = NO_DIMENSIONS,
 ) -> None:
     """The part of ``train_logmel_network`` that has a network and its statistics: the training.
 
     Args:
-        model: Log-mel ``[batch, frames, mels]`` -> logits; its weights are changed.
+        model: Log-mel ``[batch, frames, mels]`` -> logits, or as ``heads.multi_task_student`` makes
+            it; its weights are changed.
         mean_db: Mean log-mel ``[mels]`` of the training clips, which masks and shifts fill in.
         arrays: See ``train_logmel_network``, as for all that is not named here.
         targets: See there.
@@ -127,9 +140,10 @@ def fit_logmel_network(
         directory: See there.
         score: Scores of the model as it is; see ``fitting.fit``.
         views: See there.
+        dimensions: See there.
     """
     window, classes = model.input_shape[1], targets["labels"].shape[1]
-    distiller = _distiller(model, distill, targets, name)
+    distiller = _distiller(model, distill, dimensions.weight, targets, name)
     smooth = fit.label_smoothing
     has_label = targets["labels"].sum(axis=1, keepdims=True)  # [views, 1], 1 or 0
     labels = targets["labels"] * (1.0 - smooth) + has_label * (smooth / classes)
@@ -161,7 +175,11 @@ def fit_logmel_network(
 
 
 def _distiller(
-    model: keras.Model, distill: DistillConfig, targets: Mapping[str, np.ndarray], name: str
+    model: keras.Model,
+    distill: DistillConfig,
+    dimension_weight: float,
+    targets: Mapping[str, np.ndarray],
+    name: str,
 ) -> Distiller:
     shared: dict[str, Any] = {
         "label_weight": distill.label_weight,
@@ -171,14 +189,16 @@ def _distiller(
         "name": name,
     }
     spaces = spaces_of(targets)
-    if not spaces:
-        return Distiller(model, **shared)
-    return EmbeddingDistiller(
-        with_projections(model, spaces),
-        distill.embedding_weights,
-        distill.embedding_loss,
-        **shared,
-    )
+    if spaces:
+        shared["embedding_weights"] = distill.embedding_weights
+        shared["embedding_loss"] = distill.embedding_loss
+    if DIMENSIONS in targets:
+        both = with_projections(categories_of(model), spaces).output, model.output[DIMENSIONS]
+        whole = keras.Model(model.input, both, name=model.name)
+        return MultiTaskDistiller(whole, dimension_weight, **shared)
+    if spaces:
+        return EmbeddingDistiller(with_projections(model, spaces), **shared)
+    return Distiller(model, **shared)
 
 
 class LogMelPredictor:

@@ -241,6 +241,7 @@ def load_keras(path: Path) -> "keras.Model":
     """
     import keras
 
+    import ser_kd.heads
     import ser_kd.layers
     import ser_kd.teachers.classifier  # (their classes are registered by importing them)
     import ser_kd.teachers.fusion_network

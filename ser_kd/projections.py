@@ -5,6 +5,7 @@ The projections are there for training only: what is saved and exported is the p
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Literal
 
 import keras
@@ -123,7 +124,7 @@ class EmbeddingDistiller(Distiller):
     def __init__(
         self,
         student: keras.Model,
-        embedding_weights: Mapping[str, float],
+        embedding_weights: Mapping[str, float] = MappingProxyType({}),
         embedding_loss: Literal["mse", "cosine"] = "mse",
         **kwargs: Any,
     ) -> None:

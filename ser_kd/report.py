@@ -35,6 +35,7 @@ def summary(run_dir: Path) -> str:
     lines += _align([_HEADINGS, *(_cells(row) for row in summary_rows(run_dir))])
     lines += ["", _READING_HELP]
     lines += _teacher_lines(evaluated)
+    lines += _teaching_lines(evaluated, part)
     return "\n".join(lines)
 
 
@@ -102,6 +103,49 @@ def _teacher_lines(evaluated: Mapping[str, Any]) -> list[str]:
         "training: each clip by the fold that never heard its speaker;",
         "validation: the mean of the folds",
     ]
+
+
+_TEACHING_HELP = """\
+same label: share of clips, in per cent, on which labels alone and distilled choose the teacher's.
+won: labels alone wrong, distilled and teacher right; lost: labels alone right, both others wrong.
+nearer: how many clips more have the teacher's label with distilled than with labels alone, where
+the teacher is right and where it is wrong; by chance 0. In brackets 95 % intervals over speakers.
+This is association, not proof, and any good teacher has a good net, whoever learns from it.
+Proof is training without that teacher."""
+
+
+def _teaching_lines(evaluated: Mapping[str, Any], part: str) -> list[str]:
+    """What the student took from each teacher; nothing without teachers or in older files."""
+    teaching = evaluated.get("teaching") or {}
+    found = teaching.get("parts", {}).get(part) or {}
+    if not found.get("help"):
+        return []
+    headings = ("same label", "share", "labels alone", "distilled", "won", "lost", "net",
+                "nearer: right", "wrong")  # fmt: skip
+    rows: list[Sequence[str]] = [headings]
+    for agreement, counts in zip(found["agreement"], found["help"]["teachers"], strict=True):
+        share = teaching["shares"].get(agreement["with"])
+        same = agreement["students"]
+        nearer = counts["nearer"]
+        rows.append(
+            (
+                agreement["with"],
+                "-" if share is None else f"{100 * share:.0f} %",
+                f"{100 * same['student, labels alone']['same_label']:.1f}",
+                f"{100 * same['student, distilled']['same_label']:.1f}",
+                f"{counts['won']:,}",
+                f"{counts['lost']:,}",
+                _change(counts["net"], counts["net_interval"]),
+                _change(nearer["right"], nearer["right_interval"]),
+                _change(nearer["wrong"], nearer["wrong_interval"]),
+            )
+        )
+    return ["", *_align(rows), *_TEACHING_HELP.splitlines()]
+
+
+def _change(clips: int, ends: Sequence[float] | None) -> str:
+    """``+12 (+3 to +20)``."""
+    return f"{clips:+,}" + (f" ({ends[0]:+,.0f} to {ends[1]:+,.0f})" if ends else "")
 
 
 def _read(path: Path) -> Any:

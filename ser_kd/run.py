@@ -19,6 +19,7 @@ from ser_kd import audio, data, files
 from ser_kd.config import Config, config_from_dict, config_to_dict
 from ser_kd.corpora import Clip, Corpus, demo_folder, load_corpus
 from ser_kd.data import ClipArrays, ClipView, Hears
+from ser_kd.dimensions import Dimension, dimensions_of, read_ratings
 from ser_kd.errors import UserError
 from ser_kd.features import LogMel
 from ser_kd.progress import say, track
@@ -101,6 +102,31 @@ class RunData:
             self.corpus.clips, [ids[row] for row in labelled], self.labels
         )
         return result
+
+    @functools.cached_property
+    def dimensions(self) -> tuple[Dimension, ...]:
+        """The continuous targets that ``config.dimensions`` asks for."""
+        if self.config.dimensions.weight == 0:
+            return ()
+        return dimensions_of(self.config.corpus.name, self.config.dimensions.ranges)
+
+    @functools.cached_property
+    def _ratings(self) -> Mapping[str, np.ndarray]:
+        """Clip id -> float32 ``[dimensions]``."""
+        clips = self.corpus.clips
+        return {
+            clip.id: row
+            for clip, row in zip(clips, read_ratings(clips, self.dimensions), strict=True)
+        }
+
+    def ratings(self, ids: Sequence[str]) -> np.ndarray:
+        """float32 ``[len(ids), dimensions]`` in -1..1; NaN where a clip or segment has no rating.
+
+        Raises:
+            UserError: A rating is out of range, or no clip has one.
+        """
+        nothing = np.full(len(self.dimensions), np.nan, np.float32)
+        return np.array([self._ratings.get(clip_id, nothing) for clip_id in ids], np.float32)
 
     def views(self, part: str) -> list[ClipView]:
         """Every view of every clip of a part, clip by clip, from view 0 on."""
@@ -256,6 +282,11 @@ class Run:
     @property
     def student_path(self) -> Path:
         return self.directory / "student.keras"
+
+    @property
+    def dimensions_path(self) -> Path:
+        """The student with its head for continuous targets, where ``config.dimensions`` asks."""
+        return self.directory / "dimensions.keras"
 
     @property
     def baseline_dir(self) -> Path:

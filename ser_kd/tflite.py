@@ -148,7 +148,7 @@ def _load(
 
 
 class TFLiteModel:
-    """A student as a .tflite file: float32 or int8, one input ``[1, ...]``, one output.
+    """A student as a .tflite file: float32 or int8, one input ``[1, ...]``, one output of interest.
 
     Args:
         path: The file.
@@ -156,6 +156,7 @@ class TFLiteModel:
         runtimes: Which of ``RUNTIMES`` may run it; the first that is installed does.
         delegates: Whether XNNPACK may replace the runtime's own kernels, as it does by default.
             Both are right, but their int8 rounds differently.
+        output: Which output is read of a file that has several, by its name in the signature.
 
     Attributes:
         name: Of the file.
@@ -170,15 +171,17 @@ class TFLiteModel:
         threads: int = 1,
         runtimes: Sequence[str] = RUNTIMES,
         delegates: bool = True,
+        output: str = "",
     ) -> None:
         self.name = Path(path).name
         self.runtime, self._interpreter = _load(path, threads, runtimes, delegates)
         inputs = self._interpreter.get_input_details()
-        outputs = self._interpreter.get_output_details()
+        outputs = _outputs(self._interpreter, output)
         if len(inputs) != 1 or len(outputs) != 1 or list(inputs[0]["shape"])[:1] != [1]:
             raise UserError(
                 f"{path}: one input [1, ...] and one output are needed, it has inputs "
                 f"{[item['shape'].tolist() for item in inputs]} and {len(outputs)} outputs"
+                + (f" of the name {output!r}" if output else "")
             )
         self._input, self._output = inputs[0], outputs[0]
         self.input_shape = tuple(int(size) for size in self._input["shape"])
@@ -213,6 +216,18 @@ class TFLiteModel:
                 self._interpreter.get_tensor(self._output["index"])[0], self._output
             )
         return logits
+
+
+def _outputs(interpreter: Any, name: str) -> list[dict[str, Any]]:
+    """All outputs, or those of that name in the file's only signature."""
+    details: list[dict[str, Any]] = interpreter.get_output_details()
+    if not name:
+        return details
+    signatures = interpreter.get_signature_list()
+    if len(signatures) != 1 or name not in next(iter(signatures.values()))["outputs"]:
+        return []
+    place = interpreter.get_signature_runner().get_output_details()[name]["index"]
+    return [item for item in details if item["index"] == place]
 
 
 def quantize(values: np.ndarray, details: dict[str, Any]) -> np.ndarray:

@@ -17,7 +17,9 @@ from ser_kd.config import (
     FitConfig,
     teacher_order,
 )
+from ser_kd.heads import DIMENSIONS
 from ser_kd.logmel_network import train_logmel_network
+from ser_kd.multi_task import categories_of
 from ser_kd.predict import load_keras
 from ser_kd.progress import say
 from ser_kd.projections import embedding_targets
@@ -30,8 +32,10 @@ from ser_kd.teachers.crossfit import make_teacher, targets_path, teacher_targets
 def all_teacher_targets(run: Run, run_data: RunData) -> dict[str, Targets]:
     """Trains every teacher of the run and returns their targets by name.
 
-    What is wrong with any of them, settings or file, shows before the first is trained.
+    What is wrong with any of them, settings or file, shows before the first is trained; and so does
+    what is wrong with the ratings that the student is to learn.
     """
+    run_data.ratings(run_data.ids("training")[:1])
     teachers = run.config.teachers
     for name, teacher in teachers.items():
         if not isinstance(teacher, FileTeacherConfig) and not targets_path(name, run).exists():
@@ -129,9 +133,10 @@ def _student(
     training = run_data.training_logmel
     validation = run_data.logmel.select(run_data.ids("validation"))
     truth = run_data.one_hot(validation.ids).argmax(1)
+    ratings = {DIMENSIONS: run_data.ratings(training.ids)} if run_data.dimensions else {}
     shared: dict[str, Any] = {
         "arrays": training,
-        "targets": {"labels": run_data.one_hot(training.ids), **teacher_logits},
+        "targets": {"labels": run_data.one_hot(training.ids), **ratings, **teacher_logits},
         "augment": config.augment,
         "distill": distill,
         "audio": config.audio,
@@ -144,11 +149,17 @@ def _student(
         "views": run_data.student_rows(with_unlabelled=distill.logit_weight > 0),
     }
     if calibration is None:
-        model = train_logmel_network(network=config.student, fit=config.fit, **shared)
+        model = train_logmel_network(
+            network=config.student, fit=config.fit, dimensions=config.dimensions, **shared
+        )
     else:
         model = fine_tune_for_int8(
             load_keras(run.student_path), calibration, fit=_int8_fit(config), **shared
         )
+    if ratings:
+        with files.atomic(directory / run.dimensions_path.name) as partial:
+            model.save(partial)
+        model = categories_of(model)
     with files.atomic(path) as partial:
         model.save(partial)
     fitting.forget_state(directory)

@@ -9,10 +9,9 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
 
-# Each test process compiles librosa's functions for itself: numba writes a function to its cache in two
-# files, and two processes that fill one cache at once can mix them, which crashes (numba/numba#10128).
-_numba_cache = tempfile.TemporaryDirectory(prefix="ser_kd-numba-")
-os.environ["NUMBA_CACHE_DIR"] = _numba_cache.name
+# Each test process compiles librosa's functions for itself: numba writes a function to its cache in
+# two files, and two processes that fill one cache can mix them, which crashes (numba/numba#10128).
+os.environ["NUMBA_CACHE_DIR"] = (_CACHE := tempfile.TemporaryDirectory(prefix="ser_kd-numba-")).name
 
 from collections.abc import Callable
 

@@ -638,6 +638,34 @@ def test_other_corpora_have_the_labels_of_crema_d(ravdess, emodb, capsys, tmp_pa
     assert "emodb: 2 clips are left out, for the model does not know 'boredom'" in notes
 
 
+def test_what_the_runs_table_tells_of_its_teachers(world, capsys, tmp_path):
+    """It stands on the page of the run's own clips, not on that of others."""
+    clips = len(world.splits.test)
+    student = {"same_label": 0.5, "interval": None, "kl": 0.25}
+    part = {
+        "clips": clips,
+        "speakers": 2,
+        "agreement": [{"with": "teacher stored", "students": {"student, distilled": student}}],
+        "between": [],
+        "help": None,
+    }
+    shares = {"teacher stored": 1.0}
+    told = {"shares": shares, "embedding_weights": {}, "parts": {"test": part}}
+    table = world.run.directory / "eval.json"
+    files.write_json(table, {"teaching": told})
+    other = ["--corpus", "folder", "--data-dir", world.other_dir, "--split", "all"]
+    try:
+        for number, (arguments, known) in enumerate([([], True), (other, False)]):
+            out = tmp_path / str(number)
+            arguments = [world.waveform_model, "--out", out, "--no-robustness", *arguments]
+            assert ask(capsys, *arguments)[0] == 0
+            expected = {"shares": shares, "embedding_weights": {}, **part} if known else {}
+            assert read(out)["teaching"] == expected
+            assert ('id="teaching"' in (out / "report.html").read_text()) is known
+    finally:
+        table.unlink()
+
+
 def test_a_model_that_knows_calm_is_asked_for_it(ravdess, world):
     labels = ("ANG", "CAL", "DIS", "FEA", "HAP", "NEU", "SAD")
     predictor = Predictor(

@@ -157,6 +157,68 @@ def history() -> list[dict[str, Any]]:
     ]
 
 
+def answers_like(same: tuple[float, float, float]) -> dict[str, Any]:
+    names = ("student, labels alone", "student, distilled", "student, distilled, int8")
+    return {
+        name: {"same_label": value, "interval": around(value, 0.05), "kl": round(1 - value, 3)}
+        for name, value in zip(names, same, strict=True)
+    }
+
+
+def counts_of(name: str, won: int, lost: int, nearer: tuple[int, int]) -> dict[str, Any]:
+    return {
+        "with": name,
+        "differs": 200,
+        "moved": 60,
+        "moved_right": won,
+        "won": won,
+        "lost": lost,
+        "net": won - lost,
+        "net_interval": [won - lost - 9.6, won - lost + 10.4],
+        "nearer": {
+            "right": nearer[0],
+            "right_interval": [nearer[0] - 8, nearer[0] + 8],
+            "wrong": nearer[1],
+            "wrong_interval": [nearer[1] - 4, nearer[1] + 4],
+        },
+    }
+
+
+def teaching() -> dict[str, Any]:
+    return {
+        "shares": {"teacher ensemble": 0.25, "teacher wave": 0.75, "teacher prosody": 0.0},
+        "embedding_weights": {},
+        "clips": 738,
+        "speakers": 9,
+        "agreement": [
+            {"with": "teacher ensemble", "students": answers_like((0.7, 0.75, 0.74))},
+            {"with": "teacher wave", "students": answers_like((0.5, 0.65, 0.64))},
+            {"with": "teacher prosody", "students": answers_like((0.3, 0.31, 0.3))},
+            {"with": "teachers, mixed", "students": answers_like((0.6, 0.8, 0.79))},
+        ],
+        "between": [
+            {
+                "teachers": ["teacher ensemble", "teacher wave"],
+                "same_label": 0.512,
+                "both_right": 300,
+                "first_right": 190,
+                "second_right": 1_100,
+                "neither": 60,
+            }
+        ],
+        "help": {
+            "won": 48,
+            "lost": 29,
+            "teachers": [
+                counts_of("teacher ensemble", 40, 13, (21, -2)),
+                counts_of("teacher wave", 45, 20, (30, 11)),
+                counts_of("teacher prosody", 10, 25, (0, 1)),
+                counts_of("teachers, mixed", 42, 12, (24, 5)),
+            ],
+        },
+    }
+
+
 SAMPLE: dict[str, Any] = {
     "format": 1,
     "model": {
@@ -263,6 +325,7 @@ SAMPLE: dict[str, Any] = {
             "peak_memory_mb": 51.18,
         },
     ],
+    "teaching": teaching(),
     "family": [
         {"name": "float32", "ua": 0.672, "latency_ms": 0.41, "bytes": 1_570_384},
         {"name": "float16", "ua": 0.672, "latency_ms": 0.42, "bytes": 812_000},
@@ -425,12 +488,12 @@ def test_links_lead_somewhere_and_ids_are_unique(sample):
     assert len(ids) == len(set(ids))
     links = [str(item.get("href"))[1:] for item in sample.root.iter("a")]
     assert links == sample.sections()
-    assert len(links) == 13
+    assert len(links) == 14
 
 
 def test_every_plot_speaks_to_those_who_hear_the_page(sample):
     plots = list(sample.root.iter("svg"))
-    assert len(plots) == 12
+    assert len(plots) == 13
     for plot in plots:
         assert plot.get("role") == "img"
         title, description = str(plot.get("aria-labelledby")).split()
@@ -838,7 +901,7 @@ def test_what_is_long_is_folded_away(sample):
     inside = {svg.get("id") for fold in folds for svg in fold.iter("svg")}
     assert inside == {"plot-slice-0", "plot-slice-1", "plot-slice-2", "plot-training"}
     tables = {div.get("aria-label") for fold in folds for div in fold.iter("div")} - {None}
-    assert tables == {"Worst clips", "Unreadable clips"}
+    assert tables == {"Teachers compared", "Divergence", "Worst clips", "Unreadable clips"}
     assert sample.words().count("The same groups, emotion by emotion") == 1
     assert sample.words().count("Each row holds the clips of one true emotion") == 1
     printed = sample.words("head/style").split("@media print")[1]
@@ -888,10 +951,94 @@ def test_no_best_and_worst_where_all_are_equal():
     assert "Nothing of this lowers UA." in said
 
 
+# Teachers and what they may have taught.
+
+
+def test_how_often_students_answer_as_teachers_do(sample):
+    plot = sample.plot("teaching")
+    ticks = level_ticks(plot)
+    bars = shapes(plot, "rect", "bar")
+    rows = [
+        (name, item)
+        for row in SAMPLE["teaching"]["agreement"]
+        for name, item in row["students"].items()
+    ]
+    assert len(bars) == len(rows) == 12
+    for bar, (name, item) in zip(bars, rows, strict=True):
+        x, width = numbers(bar, "x", "width")
+        assert x + width == pytest.approx(along(ticks, 100 * item["same_label"]), abs=0.02)
+        assert tip(bar).startswith(name.removeprefix("student, "))
+    assert len(shapes(plot, "line", "whisker")) == 3 * len(bars)
+    said = sample.section("teaching")
+    assert "with the shares: teacher ensemble 25 %, teacher wave 75 %." in said
+    assert "Not learnt from, for comparison: teacher prosody." in said
+    assert "Mixed: what a student would say that had learnt these shares perfectly." in said
+
+
+def test_clips_won_and_lost_by_teacher(sample):
+    _, ensemble, _, prosody, mixed = sample.table("Won and lost")
+    assert ensemble == [
+        "teacher ensemble", "200", "60 (30 %)", "40 (67 %)", "13", "+27 (+17 to +37)",
+    ]  # fmt: skip
+    assert prosody[-1] == "-15 (-25 to -5)"
+    assert mixed[0] == "teachers, mixed"
+    rows = sample.table("Nearer to each teacher")[1:]
+    assert rows[0] == ["teacher ensemble", "+21 (+13 to +29)", "-2 (-6 to +2)"]
+    assert rows[2] == ["teacher prosody", "+0 (-8 to +8)", "+1 (-3 to +5)"]
+    said = sample.section("teaching")
+    assert (
+        "Of 738 clips of 9 speakers, the distilled student wins 48 that the student from labels "
+        "alone gets wrong, and loses 29 that it gets right."
+    ) in said
+    assert "None of this proves that a teacher helped" in said
+    assert "The proof is the same training without that teacher." in said
+
+
+def test_teachers_against_each_other(sample):
+    assert sample.table("Teachers compared")[1:] == [
+        ["teacher ensemble and teacher wave", "51.2 %", "300", "190", "1,100", "60"]
+    ]
+    heads, first, *_ = sample.table("Divergence")
+    assert heads[1:] == ["student, labels alone", "student, distilled", "student, distilled, int8"]
+    assert first == ["teacher ensemble", "0.300", "0.250", "0.260"]
+
+
+def test_one_teacher_learnt_by_its_embedding_from_few_speakers():
+    found = teaching()
+    one = {
+        **found,
+        "shares": {"teacher wave": 0.0},
+        "embedding_weights": {"teacher wave": 1.0},
+        "speakers": 4,
+        "agreement": found["agreement"][1:2],
+        "between": [],
+        "help": {**found["help"], "teachers": found["help"]["teachers"][1:2]},
+    }
+    page = page_with(teaching=one)
+    said = page.section("teaching")
+    assert "Learnt from the inner values (embedding) of teacher wave." in said
+    for words in ("with the shares", "for comparison", "Mixed:", "different things?"):
+        assert words not in said, words
+    assert page.table("Won and lost")[1][-1] == "+25"
+    assert page.table("Nearer to each teacher")[1][1:] == ["+30", "+11"]
+    assert "no intervals, for there are too few speakers" in said
+    assert not shapes(page.plot("teaching"), "line", "whisker")
+
+
+def test_teaching_without_the_student_from_labels_alone():
+    found = {**teaching(), "help": None}
+    for row in found["agreement"]:
+        del row["students"]["student, labels alone"]
+    page = page_with(teaching=found)
+    assert "Which teacher" not in page.section("teaching")
+    assert len(shapes(page.plot("teaching"), "rect", "bar")) == 8
+
+
 # Where data lack.
 
 EMPTY: dict[str, tuple[str, Any]] = {
     "compared": ("compared", []),
+    "teaching": ("teaching", {}),
     "calibration": ("calibration", None),
     "slices": ("slices", []),
     "robustness": ("robustness", None),

@@ -123,6 +123,70 @@ def test_a_teacher_without_out_of_fold_scores(tmp_path):
     assert "never heard" not in summary(folder)
 
 
+def taught(folder: Path, intervals: bool = True) -> list[str]:
+    """The lines about teaching, of a run of the teachers ``mine`` and ``other``."""
+    names = ("student, labels alone", "student, distilled", "student, distilled, int8")
+    rows = [("teacher mine", 0.61), ("teacher other", 0.5), ("teachers, mixed", 0.7)]
+    part = {
+        "agreement": [
+            {"with": who, "students": {
+                name: {"same_label": same + 0.1 * n, "interval": None, "kl": 0.5}
+                for n, name in enumerate(names)
+            }}
+            for who, same in rows
+        ],
+        "between": [],
+        "help": {"won": 31, "lost": 22, "teachers": [
+            {"with": who, "differs": 120, "moved": 40, "won": 30, "lost": 9, "net": 21,
+             "net_interval": [10.4, 31.6] if intervals else None,
+             "nearer": {"right": 12, "right_interval": [1.2, 20.0] if intervals else None,
+                        "wrong": -3, "wrong_interval": [-8.0, 2.0] if intervals else None}}
+            for who, _ in rows
+        ]},
+    }  # fmt: skip
+    path = folder / "eval.json"
+    evaluated = json.loads(path.read_text())
+    shares = {"teacher mine": 1.0, "teacher other": 0.0}
+    evaluated["teaching"] = {"shares": shares, "embedding_weights": {}, "parts": {"test": part}}
+    path.write_text(json.dumps(evaluated))
+    lines = summary(folder).splitlines()
+    return lines[lines.index(next(line for line in lines if "net" in line.split())) :]
+
+
+def test_what_each_teacher_taught(tmp_path):
+    lines = taught(write_run(tmp_path))
+    heading, rule, *rows = lines[:5]
+    assert heading.split("  ")[0] == "same label"
+    assert set(rule) == {"-"}
+    counted = "30 9 +21 (+10 to +32) +12 (+1 to +20) -3 (-8 to +2)"
+    assert [" ".join(row.split()) for row in rows] == [
+        f"teacher mine 100 % 61.0 71.0 {counted}",
+        f"teacher other 0 % 50.0 60.0 {counted}",
+        f"teachers, mixed - 70.0 80.0 {counted}",
+    ]
+    said = " ".join(lines[5:])
+    assert "association, not proof" in said
+    assert "Proof is training without that teacher." in said
+    assert all(len(line) <= 120 for line in lines)
+
+
+def test_one_speaker_gives_no_interval_of_what_was_taught(tmp_path):
+    mine = taught(write_run(tmp_path), intervals=False)[2]
+    assert " ".join(mine.split()) == "teacher mine 100 % 61.0 71.0 30 9 +21 +12 -3"
+
+
+def test_without_teaching_nothing_is_said_of_it(tmp_path):
+    """Older files, runs without teachers, and those without the student from labels alone."""
+    path = write_run(tmp_path) / "eval.json"
+    older = json.loads(path.read_text())
+    nothing = {"agreement": [], "between": [], "help": None}
+    for teaching in (None, {}, {"parts": {}}, {"shares": {}, "parts": {"test": nothing}}):
+        path.write_text(json.dumps({**older, "teaching": teaching}))
+        assert "association" not in summary(tmp_path)
+    path.write_text(json.dumps(older))
+    assert "association" not in summary(tmp_path)
+
+
 def test_reported_part():
     assert reported_part({"parts": {"validation": {}}}) == "validation"
     assert reported_part({"parts": {"validation": {}, "test": {}}}) == "test"

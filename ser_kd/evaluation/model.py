@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,6 +21,9 @@ from ser_kd.measure import machine
 from ser_kd.predict import Frontend, Predictor
 from ser_kd.progress import say, track
 from ser_kd.tflite import TFLiteModel
+
+if TYPE_CHECKING:
+    from ser_kd.run import Run
 
 RESAMPLES = 1000
 SEED = 0
@@ -99,6 +102,7 @@ def evaluate(
         "cross_corpus": [_cross_scores(predictor, other) for other in crossed],
         "resources": resources,
         "compared": compared,
+        "teaching": _teaching(own_run, clips),
         "family": exported_family(own_run),
         "history": training_history(own_run),
         "worst": _worst(clips, probs, predictor.labels),
@@ -133,6 +137,15 @@ def _cross_scores(predictor: Predictor, clips: ClipSet) -> dict[str, Any]:
         "dropped": dict(clips.dropped),
         "scores": scores,
     }
+
+
+def _teaching(own_run: "Run | None", clips: ClipSet) -> dict[str, Any]:
+    """What the run's table tells of its teachers on these clips; of others it tells nothing."""
+    if own_run is None or clips.heard_in_training is None:
+        return {}
+    from ser_kd.evaluation.run_scores import stored_teaching  # needs TensorFlow, as runs do
+
+    return stored_teaching(own_run, clips.split, len(clips))
 
 
 def _changed_clips(

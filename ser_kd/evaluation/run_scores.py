@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from ser_kd import data, files, metrics
+from ser_kd.evaluation import teaching
 from ser_kd.logmel_network import LogMelPredictor
 from ser_kd.predict import Frontend, load_keras
 from ser_kd.progress import say
@@ -24,32 +25,39 @@ def evaluate(run: Run, run_data: RunData, targets: Mapping[str, Targets]) -> dic
     """Scores teachers and students on validation and, where its clips are there, on test.
 
     Writes ``eval.json``: for each part WA, UA, macro-F1 with 95 % intervals over speakers and the
-    confusion matrix of every model, and each teacher's out-of-fold score on the training speakers.
-    An ``eval.json`` that is younger than everything that it tells of is left as it is.
+    confusion matrix of every model, and each teacher's out-of-fold score on the training speakers;
+    ``teaching``: what the students took from their teachers (``teaching.compare`` for each part,
+    with ``teaching.weights``; empty without teachers). An ``eval.json`` that is younger than
+    everything that it tells of is left as it is, if it has all of these.
     """
     path = run.directory / "eval.json"
-    if files.is_current(path, [*student_files(run).values(), *_target_paths(run)]):
-        say(f"  {path} is there")
-        result: dict[str, Any] = files.read_json(path)
-        return result
+    if is_current(run):
+        known: dict[str, Any] = files.read_json(path)
+        if "teaching" in known:
+            say(f"  {path} is there")
+            return known
     models = _student_predictions(run, run_data)
-    parts = {}
+    distill, parts, taught = run.config.distill, {}, {}
     for part in ("validation", "test"):
         ids = run_data.ids(part)
         if not ids:
             continue
         truth = run_data.one_hot(ids).argmax(1)
         speakers = [run_data.speakers[clip_id] for clip_id in ids]
-        rows = {
-            f"teacher {name}": _scores(found, truth, speakers, run_data)
+        teachers = {
+            teaching.row_name(name): softmax(teacher.logits_of(ids, name))
             for name, teacher in targets.items()
-            if (found := _known(teacher, ids)) is not None
+            if teaching.knows(teacher, ids)  # one from outside may lack some clips
         }
-        rows |= {
-            name: _scores(predict(ids), truth, speakers, run_data)
-            for name, predict in models.items()
+        students = {name: predict(ids) for name, predict in models.items()}
+        rows = {
+            name: _scores(probs, truth, speakers, run_data)
+            for name, probs in (teachers | students).items()
         }
         parts[part] = {"clips": len(ids), "speakers": len(set(speakers)), "models": rows}
+        if teachers:
+            mix = teaching.mixture(distill, targets, ids)
+            taught[part] = teaching.compare(teachers, mix, students, truth, speakers)
     result = {
         "labels": list(run_data.labels),
         "synthetic": run_data.corpus.synthetic,
@@ -57,20 +65,38 @@ def evaluate(run: Run, run_data: RunData, targets: Mapping[str, Targets]) -> dic
         "teachers_out_of_fold": {
             name: _out_of_fold_scores(teacher, run_data) for name, teacher in targets.items()
         },
+        "teaching": {**teaching.weights(distill, list(targets)), "parts": taught} if taught else {},
     }
     files.write_json(path, result)
     return result
 
 
-def _target_paths(run: Run) -> list[Path]:
-    return [targets_path(name, run) for name in run.config.teachers]
+def is_current(run: Run) -> bool:
+    """Whether ``eval.json`` is there, and no model that it tells of is younger."""
+    sources: list[Path] = [*student_files(run).values()]
+    sources += [targets_path(name, run) for name in run.config.teachers]
+    return files.is_current(run.directory / "eval.json", sources)
 
 
-def _known(targets: Targets, ids: list[str]) -> np.ndarray | None:
-    """Predictions of all clips, or None for a teacher from outside that lacks some."""
-    if not set(ids) <= _fold_of(targets).keys():
-        return None
-    return softmax(targets.logits_of(ids, ""))
+def stored_teaching(run: Run, part: str, clips: int) -> dict[str, Any]:
+    """What ``eval.json`` tells of students and teachers on one part's clips.
+
+    Args:
+        run: Its models may be newer than its tables.
+        part: A part of the run's corpus.
+        clips: How many there are; of others nothing is known.
+
+    Returns:
+        ``teaching.weights`` and ``teaching.compare``; empty where ``eval.json`` does not tell, or
+        is older than the models.
+    """
+    if not is_current(run):
+        return {}
+    known = files.read_json(run.directory / "eval.json").get("teaching") or {}
+    found = known.get("parts", {}).get(part)
+    if not found or found["clips"] != clips:
+        return {}
+    return {**{key: value for key, value in known.items() if key != "parts"}, **found}
 
 
 def _scores(

@@ -12,6 +12,7 @@ from ser_kd.evaluation.report import (
     rules,
     scores,
     speakers,
+    teaching,
     training,
     words,
 )
@@ -124,6 +125,7 @@ def settings(evaluation: dict[str, Any]) -> str:
 SECTIONS = (
     Section("summary", "Summary", scores.summary),
     Section("compared", "Teacher and student", models.compared),
+    Section("teaching", "What each teacher may have taught", teaching.teaching),
     Section("confusion", "What is taken for what (confusion matrix)", scores.confusion),
     Section("recall", "Recall per emotion", scores.recall),
     Section("calibration", "Can its probabilities be trusted? (calibration)", scores.calibration),
