@@ -56,6 +56,12 @@ DIMENSIONS: dict[str, tuple[Dimension, ...]] = {
     # Seven manikins (Busso et al., arXiv 2509.09791), and five (Busso et al. 2008).
     "msp_podcast": _valence_arousal_dominance(1.0, 7.0),
     "iemocap": _valence_arousal_dominance(1.0, 5.0),
+    # What the synthesiser was set to (``corpora.demo.RATED``): semitones, log2, dB per octave.
+    "demo": (
+        Dimension("pitch", -16.0, 16.0),
+        Dimension("rate", -1.0, 1.0),
+        Dimension("brightness", -8.0, 8.0),
+    ),
 }
 """Corpus -> its dimensions, in output order."""
 

@@ -2,16 +2,21 @@
 
 import hashlib
 import importlib.util
+import shutil
 import sys
 import wave
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.stats
 from numpy.typing import NDArray
 
-from ser_kd.corpora import demo
+from ser_kd.config import CorpusConfig
+from ser_kd.corpora import demo, load_corpus
 from ser_kd.corpora.demo import EMOTION_PROSODY, SENTENCES, ensure_demo_corpus
+from ser_kd.dimensions import dimensions_of, read_ratings
 from ser_kd.errors import UserError
 
 # Looked for, not imported: an espeakng_loader that is there and broken must fail the tests.
@@ -279,3 +284,38 @@ def test_emotions_differ_as_the_table_says(clips: Clips) -> None:
     bright = typical({key: brightness_db(s) for key, s in clips.items()})
     assert bright["ANG"] > bright["NEU"] + 2.0
     assert bright["SAD"] < bright["NEU"] - 2.0
+
+
+@needs_espeak
+def test_ratings_are_what_can_be_heard(folder: Path, clips: Clips) -> None:
+    config = CorpusConfig(name="demo", data_dir=str(folder))
+    found = load_corpus(config).clips
+    ratings = read_ratings(found, dimensions_of("demo"))
+    assert ratings.shape == (len(clips), 3)
+    assert np.isfinite(ratings).all()
+    keys = [(int(clip.speaker), clip.id.split("_")[1], clip.emotion) for clip in found]
+    sentences = [sentence for _, sentence, _ in keys]
+
+    def heard(measure: Callable[[Samples], float]) -> NDArray[np.float64]:
+        """Relative to the mean of the same sentence."""
+        values = np.array([measure(clips[key]) for key in keys])
+        means = {s: np.mean([v for v, t in zip(values, sentences, strict=True) if t == s])
+                 for s in set(sentences)}  # fmt: skip
+        return values - np.array([means[s] for s in sentences])
+
+    def highs(samples: Samples) -> float:
+        power = np.abs(np.fft.rfft(samples)) ** 2
+        hz = np.fft.rfftfreq(len(samples), 1 / 16_000)
+        return float(np.log(power[hz > 2_000].sum() / power[hz < 1_000].sum()))
+
+    rate, brightness = ratings[:, 1], ratings[:, 2]
+    assert scipy.stats.spearmanr(rate, heard(lambda x: -np.log(len(x))))[0] > 0.5
+    assert scipy.stats.spearmanr(brightness, heard(highs))[0] > 0.5
+
+
+@needs_espeak
+def test_a_folder_without_its_record_has_no_ratings(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder / "AudioWAV", tmp_path / "AudioWAV")
+    corpus = load_corpus(CorpusConfig(name="demo", data_dir=str(tmp_path)))
+    with pytest.raises(UserError, match=r"none of 240 clips has a rating of 'pitch'"):
+        read_ratings(corpus.clips, dimensions_of("demo"))

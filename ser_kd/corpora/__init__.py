@@ -45,6 +45,12 @@ class Reader:
     synthetic: bool = False
 
 
+def _read_demo(folder: Path, metadata_dir: Path | None) -> Found:
+    from ser_kd.corpora import demo  # here, because it takes a moment and few need it
+
+    return demo.read(folder, metadata_dir)
+
+
 CORPORA: dict[str, Reader] = {
     "crema_d": Reader(crema_d.read, crema_d.LABEL_MAP, crema_d.NAME_EXAMPLE),
     "ravdess": Reader(ravdess.read, ravdess.LABEL_MAP, ravdess.NAME_EXAMPLE),
@@ -52,9 +58,7 @@ CORPORA: dict[str, Reader] = {
     "iemocap": Reader(iemocap.read, iemocap.LABEL_MAP, iemocap.NAME_EXAMPLE),
     "msp_podcast": Reader(msp_podcast.read, msp_podcast.LABEL_MAP, msp_podcast.NAME_EXAMPLE),
     "folder": Reader(folder.read, None, folder.NAME_EXAMPLE),
-    "demo": Reader(
-        crema_d.read_same_layout, crema_d.LABEL_MAP, crema_d.NAME_EXAMPLE, synthetic=True
-    ),
+    "demo": Reader(_read_demo, crema_d.LABEL_MAP, crema_d.NAME_EXAMPLE, synthetic=True),
 }
 
 

@@ -18,7 +18,7 @@ import shutil
 import tempfile
 import wave
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Self
@@ -27,7 +27,8 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
-from ser_kd.corpora.crema_d import SENTENCES
+from ser_kd.corpora.clip import Clip, Found
+from ser_kd.corpora.crema_d import SENTENCES, read_same_layout
 from ser_kd.errors import UserError
 from ser_kd.files import atomic, read_json, write_json
 
@@ -216,6 +217,15 @@ def draw_prosody(speaker: DemoSpeaker, emotion: str, rng: np.random.Generator) -
     mixed = (1 - share) * cues[emotions.index(emotion)] + share * cues[second]
     chance = _CLIP_SPREAD.vector() * rng.normal(size=mixed.size)
     return Prosody(*(speaker.neutral + intensity * mixed + chance).tolist())
+
+
+def draw_clip(
+    speaker: DemoSpeaker, sentence: str, emotion: str, seed: int
+) -> tuple[Prosody, np.random.Generator]:
+    """How one clip is said, and the generator for all that is drawn after that."""
+    place = (list(SENTENCES).index(sentence), list(EMOTION_PROSODY).index(emotion))
+    rng = np.random.default_rng((seed, speaker.number, *place))
+    return draw_prosody(speaker, emotion, rng), rng
 
 
 # --- espeak-ng ------------------------------------------------------------------------------------
@@ -472,9 +482,7 @@ def render_clip(
     Returns:
         16-bit samples at ``SAMPLE_RATE_HZ``, shape [n], 1 to 4 s.
     """
-    place = (list(SENTENCES).index(sentence), list(EMOTION_PROSODY).index(emotion))
-    rng = np.random.default_rng((seed, speaker.number, *place))
-    prosody = draw_prosody(speaker, emotion, rng)
+    prosody, rng = draw_clip(speaker, sentence, emotion, seed)
     samples = _speak(espeak, speaker, SENTENCES[sentence], prosody, rng)
     # Longer than the clip, for a contour may slow it down.
     waver = _waver(samples.size * 5 // 4, rng.uniform(4.0, 8.0), rng)
@@ -491,6 +499,39 @@ def render_clip(
 
 _RECORD = "demo_corpus.json"
 _STARTED = "demo_corpus.started.json"
+
+
+RATED = {
+    "pitch": ("pitch_semitones", 16.0),
+    "rate": ("rate_log2", 1.0),
+    "brightness": ("tilt_db_per_octave", 8.0),
+}
+"""Dimension -> what of a clip's prosody it is, and the end of its scale on either side of 0."""
+
+
+def read(folder: Path, metadata_dir: Path | None) -> Found:
+    """Reads the folder as CREMA-D's, with continuous ratings: how each clip was told to be spoken.
+
+    They are what the synthesiser was set to, relative to the speaker's voice, so nobody's opinion:
+    ``ratings`` holds ``RATED``. A folder that does not say which seed it was made with has none.
+    """
+    found = read_same_layout(folder, metadata_dir)
+    try:
+        seed = int(read_json(folder / _RECORD)["seed"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return found
+    cast = {clip.speaker: draw_speaker(int(clip.speaker), seed) for clip in found.clips}
+    clips = tuple(
+        replace(clip, attributes={**clip.attributes, "ratings": _ratings(cast, clip, seed)})
+        for clip in found.clips
+    )
+    return replace(found, clips=clips)
+
+
+def _ratings(cast: Mapping[str, DemoSpeaker], clip: Clip, seed: int) -> dict[str, float]:
+    sentence = clip.id.split("_")[1]
+    prosody, _ = draw_clip(cast[clip.speaker], sentence, clip.emotion, seed)
+    return {name: min(max(getattr(prosody, cue), -end), end) for name, (cue, end) in RATED.items()}
 
 
 def _write_wav(path: Path, samples: NDArray[np.int16]) -> None:
