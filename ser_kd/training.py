@@ -36,16 +36,18 @@ def all_teacher_targets(run: Run, run_data: RunData) -> dict[str, Targets]:
     what is wrong with the ratings that the student is to learn.
     """
     run_data.ratings(run_data.ids("training")[:1])
-    teachers = run.config.teachers
+    teachers, distill = run.config.teachers, run.config.distill
     for name, teacher in teachers.items():
         if not isinstance(teacher, FileTeacherConfig) and not targets_path(name, run).exists():
             make_teacher(name, run.config, run_data)
     targets = {}
     for name in teacher_order(teachers):
         targets[name] = teacher_targets(name, run, run_data)
-        if name in (run.config.distill.teachers or teachers):
-            ids, views = _student_ids(run_data)
+        ids, views = _student_ids(run_data)
+        if name in (distill.teachers or teachers):
             targets[name].logits_of(ids, name, views)
+        if distill.embedding_weights.get(name, 0.0) > 0:
+            embedding_targets(targets[name], targets[name].rows_of(ids, name, views), name)
     return {name: targets[name] for name in teachers}
 
 

@@ -304,7 +304,7 @@ class _Progress:
     def add(self, samples: int) -> None:
         now, self.done = time.monotonic(), self.done + 1
         if self.done == 1:  # processes had to start, and pYIN to be compiled
-            self.start = now
+            self.start = self.said = now
             return
         self.timed_samples += samples
         if now - self.said < _SECONDS_BETWEEN_LINES or self.done == self.clips:
