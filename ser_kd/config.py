@@ -131,7 +131,9 @@ class ViewsConfig:
 class FitConfig:
     """One network's training: AdamW, linear warm-up, decay to ``final_learning_rate``.
 
-    With ``accumulation_steps`` above 1 the gradients of so many batches make one update.
+    With ``accumulation_steps`` above 1 the gradients of so many batches make one update. With
+    ``averaged_epochs`` the network ends with the mean of its weights after each of so many last
+    epochs (Izmailov et al., arXiv 1803.05407), and no epoch is chosen.
     """
 
     epochs: int = 40
@@ -142,6 +144,7 @@ class FitConfig:
     warmup_epochs: float = 2.0
     weight_decay: float = 1e-2
     label_smoothing: float = 0.0
+    averaged_epochs: int = 0
     accumulation_steps: int = 1
 
 
@@ -979,4 +982,9 @@ def _fit_rules(where: str, fit: FitConfig) -> list[_Rule]:
         ),
         (f"{where}fit.weight_decay", 0 <= fit.weight_decay < math.inf, "at least 0"),
         (f"{where}fit.label_smoothing", 0 <= fit.label_smoothing < 1, "at least 0 and below 1"),
+        (
+            f"{where}fit.averaged_epochs",
+            0 <= fit.averaged_epochs <= fit.epochs,
+            "at least 0, and at most fit.epochs",
+        ),
     ]
