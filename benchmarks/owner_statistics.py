@@ -1,0 +1,98 @@
+"""UA of a run's student when it knows 0, 1, 3 ... clips of the speaker, labels unseen.
+
+    python benchmarks/owner_statistics.py runs/crema_d_pretrained
+
+For every validation speaker some clips are drawn, ``ser_kd.owner`` learns the voice from them, and
+the speaker's other clips are scored: with clips drawn at random, and with clips of one emotion, the
+hard case, in which a voice that is only ever angry looks like a loud one. ``all``: every clip of
+the speaker, the scored one among them. Ends in a line of JSON.
+"""
+
+import argparse
+import dataclasses
+import json
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+import numpy as np
+
+from ser_kd import data, metrics
+from ser_kd.logmel_network import LogMelPredictor
+from ser_kd.owner import OwnerStatistics, to_corpus
+from ser_kd.predict import load_keras
+from ser_kd.progress import say
+from ser_kd.run import Run
+
+CLIPS = (0, 1, 3, 5, 10, 20)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--student", default="student.keras", help="in the run's folder")
+    parser.add_argument("--draws", type=int, default=3, help="how often clips are drawn")
+    parser.add_argument("--part", default="validation", choices=["validation", "test"])
+    parsed = parser.parse_args()
+    run = Run.open(parsed.run)
+    run_data = run.data()
+    model = load_keras(run.directory / parsed.student)
+    standardize = model.get_layer("standardize")
+    corpus = np.asarray(standardize.mean), np.asarray(standardize.deviation)
+    predictor = LogMelPredictor(model, data.Windowing.of(run.config.audio, run.config.logmel))
+    ids = run_data.ids(parsed.part)
+    arrays = run_data.logmel.select(ids)
+    truth = run_data.one_hot(ids).argmax(1)
+    of_speaker = defaultdict(list)
+    for row, clip_id in enumerate(ids):
+        of_speaker[run_data.speakers[clip_id]].append(row)
+
+    def voice(rows: list[int]) -> tuple[np.ndarray, np.ndarray]:
+        known = OwnerStatistics()
+        for row in rows:
+            known = known.heard(arrays.clip(row))
+        return known.voice(*corpus)
+
+    def score(draw: dict[str, list[int]], without_drawn: bool) -> float:
+        """UA of the clips that were not drawn, each with its speaker's voice."""
+        values, scored = np.empty_like(arrays.values), []
+        for speaker, rows in of_speaker.items():
+            own = voice(draw[speaker])
+            for row in rows:
+                place = slice(arrays.offsets[row], arrays.offsets[row + 1])
+                values[place] = to_corpus(arrays.values[place], own, corpus, arrays.padding)
+            drawn = set(draw[speaker]) if without_drawn else set()
+            scored += [row for row in rows if row not in drawn]
+        moved = dataclasses.replace(arrays, values=values)
+        probs, _ = predictor.predict(moved)
+        return float(metrics.scores(truth[scored], probs[scored].argmax(1))["ua"])
+
+    def draw(rng: np.random.Generator, clips: int, one_emotion: bool) -> dict[str, list[int]]:
+        chosen = {}
+        for speaker, rows in of_speaker.items():
+            pool = np.array(rows)
+            if one_emotion:
+                labels = np.unique(truth[pool])
+                pool = pool[truth[pool] == rng.choice(labels)]
+            chosen[speaker] = rng.permutation(pool)[:clips].tolist()
+        return chosen
+
+    results: dict[str, dict[str, float]] = {"random": {}, "one emotion": {}}
+    for kind, found in results.items():
+        for clips in CLIPS:
+            draws = 1 if clips == 0 else parsed.draws
+            scores = [
+                score(draw(np.random.default_rng((clips, turn)), clips, kind != "random"), True)
+                for turn in range(draws)
+            ]
+            found[str(clips)] = float(np.mean(scores))
+            say(f"{kind:<12} {clips:>3} clips: UA {found[str(clips)]:.1%}  ({draws} draws)")
+    everything = score(of_speaker, False)
+    say(f"all clips: UA {everything:.1%}")
+    print(json.dumps({"run": run.directory.name, "clips": len(ids), **results, "all": everything}))
+
+
+if __name__ == "__main__":
+    main()
