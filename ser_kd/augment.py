@@ -76,13 +76,14 @@ def mixup(
     ``labels`` are mixed linearly. ``teacher_logits`` are mixed as probabilities *at the
     distillation temperature* and turned back into logits, so that distilling from them is
     distilling from the mixture of both clips' softened predictions. Continuous targets
-    (``dimensions``) are mixed linearly; the mixture is rated where both clips are. All else stays
-    as it is, and ``share`` ``[batch, 1]`` (0.5 to 1) says how much of a mixture is the clip itself.
+    (``dimensions``, ``teacher_dimensions``) are mixed linearly; the mixture is rated where both
+    clips are. All else stays as it is, and ``share`` ``[batch, 1]`` (0.5 to 1) says how much of a
+    mixture is the clip itself.
 
     Args:
         windows: ``[batch, frames, mels]``.
         targets: ``labels`` and possibly ``teacher_logits``, each ``[batch, classes]``, and
-            ``dimensions`` ``[batch, dimensions]``, NaN: not rated.
+            ``dimensions``, ``teacher_dimensions``, each ``[batch, dimensions]``, NaN: not rated.
         alpha: Of Beta(alpha, alpha); the larger share stays with the clip itself.
         temperature: The distillation temperature.
         seed: int ``[2]``.
@@ -101,8 +102,9 @@ def mixup(
 
     # Embeddings of two teachers' networks have no mixture: they stay those of the clip itself.
     mixed = {**targets, "labels": mix(targets["labels"]), "share": share}
-    if "dimensions" in targets:
-        mixed["dimensions"] = mix(targets["dimensions"])
+    for name in ("dimensions", "teacher_dimensions"):
+        if name in targets:
+            mixed[name] = mix(targets[name])
     if "teacher_logits" in targets:
         probs = tf.nn.softmax(targets["teacher_logits"] / temperature)
         mixed["teacher_logits"] = temperature * tf.math.log(mix(probs) + 1e-12)

@@ -188,11 +188,14 @@ class DimensionsConfig:
     ``weight``: of 1 - CCC in the loss; 0 = there are none. ``ranges``: name -> ends of the raters'
     scale, such as ``valence = [1, 7]``, of the columns of one's own CSV, or of some of the corpus's
     own dimensions; empty = all that the corpus has. ``dropout``: before their head.
+    ``teacher_weight``: of 1 - CCC with what the teachers say of the dimensions, the mean of all
+    that have them; 0 = the ratings alone are learnt.
     """
 
     weight: float = 0.0
     ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
     dropout: float = 0.2
+    teacher_weight: float = 0.0
 
 
 NO_DIMENSIONS = DimensionsConfig()
@@ -376,6 +379,12 @@ class ModalitySource:
             return cls("teacher", name.removesuffix(":embedding"), name.endswith(":embedding"))
         return cls("file", name) if kind == "file" and name.endswith(".npz") else None
 
+    @classmethod
+    def parse_all(cls, texts: Mapping[str, str]) -> "dict[str, ModalitySource]":
+        """Name -> where it comes from; what is misspelt is left out."""
+        read = {name: cls.parse(text) for name, text in texts.items()}
+        return {name: source for name, source in read.items() if source is not None}
+
 
 @dataclass(frozen=True)
 class FusionTeacherConfig:
@@ -416,8 +425,7 @@ class FusionTeacherConfig:
     @property
     def sources(self) -> dict[str, ModalitySource]:
         """Modality -> where it comes from; what is misspelt is left out."""
-        read = {name: ModalitySource.parse(text) for name, text in self.modalities.items()}
-        return {name: source for name, source in read.items() if source is not None}
+        return ModalitySource.parse_all(self.modalities)
 
     @property
     def teachers_needed(self) -> tuple[str, ...]:
@@ -426,12 +434,50 @@ class FusionTeacherConfig:
         return tuple(dict.fromkeys([self.network_of] if self.network_of else named))
 
 
+@dataclass(frozen=True)
+class DimensionalTeacherConfig:
+    """``dimensional``: several encoders' vectors of a clip, fused for each dimension by itself.
+
+    ``sources``: name -> source, spelt as a fusion teacher's modalities (``ser_kd.modalities``);
+    every clip needs all of them. One dense layer of ``width`` units on their concatenation, with
+    learned weights of the sources for each dimension; ``dropout``: share of the sources' components
+    that is left out in training. ``dimension_weight``: of 1 - CCC in the loss; ``label_weight``: of
+    the categories, of which every teacher has to say something.
+    """
+
+    kind: Literal["dimensional"] = "dimensional"
+    folds: int = 5
+    sources: dict[str, str] = field(default_factory=dict)
+    width: int = 64
+    dropout: float = 0.5
+    dimension_weight: float = 1.0
+    label_weight: float = 0.5
+    fit: FitConfig = FitConfig(epochs=30, batch_size=64, learning_rate=1e-3)
+
+    @property
+    def in_fold(self) -> bool:
+        """Never: its targets are always out of fold."""
+        return False
+
+    @property
+    def parsed_sources(self) -> dict[str, ModalitySource]:
+        """Name -> where it comes from; what is misspelt is left out."""
+        return ModalitySource.parse_all(self.sources)
+
+    @property
+    def teachers_needed(self) -> tuple[str, ...]:
+        """The teachers that come before this one."""
+        named = self.parsed_sources.values()
+        return tuple(dict.fromkeys(source.name for source in named if source.kind == "teacher"))
+
+
 TeacherConfig = (
     EnsembleTeacherConfig
     | Wav2Vec2TeacherConfig
     | ProsodicTeacherConfig
     | LinguisticTeacherConfig
     | FusionTeacherConfig
+    | DimensionalTeacherConfig
     | FileTeacherConfig
 )
 
@@ -445,7 +491,7 @@ def teacher_order(teachers: Mapping[str, TeacherConfig]) -> list[str]:
     needs = {
         name: teacher.teachers_needed
         for name, teacher in teachers.items()
-        if isinstance(teacher, FusionTeacherConfig)
+        if isinstance(teacher, FusionTeacherConfig | DimensionalTeacherConfig)
     }
     order: list[str] = []
 
@@ -498,6 +544,7 @@ TEACHER_KINDS: dict[str, type[Any]] = {
     "linguistic": LinguisticTeacherConfig,
     "file": FileTeacherConfig,
     "fusion": FusionTeacherConfig,
+    "dimensional": DimensionalTeacherConfig,
 }
 
 _T = TypeVar("_T")
@@ -706,7 +753,7 @@ def _check(config: Config) -> None:
         *_network_rules("", config.student, config.fit, config.augment),
         *_view_rules(config.views),
         *_quantization_rules(config.quantization, config.student),
-        *_dimension_rules(config.dimensions, config.quantization),
+        *_dimension_rules(config),
         (
             "corpus.unlabelled_dirs",
             not corpus.unlabelled_dirs or bool(config.teachers and distill.logit_weight > 0),
@@ -727,6 +774,8 @@ def _check(config: Config) -> None:
             rules += _linguistic_rules(where, teacher)
         elif isinstance(teacher, FusionTeacherConfig):
             rules += _fusion_rules(where, teacher)
+        elif isinstance(teacher, DimensionalTeacherConfig):
+            rules += _dimensional_rules(where, teacher, config.dimensions)
         else:
             rules += _wav2vec2_rules(where, teacher)
     for where, holds, needed in rules:
@@ -738,6 +787,8 @@ def _check(config: Config) -> None:
     for name, teacher in config.teachers.items():
         if isinstance(teacher, FusionTeacherConfig):
             _check_what_it_fuses(name, teacher, config.teachers)
+        elif isinstance(teacher, DimensionalTeacherConfig):
+            _check_sources(f"teachers.{name}", "sources", teacher.sources, teacher, config.teachers)
     teacher_order(config.teachers)
     for key in ("teachers", "embedding_weights"):
         unknown = [name for name in getattr(config.distill, key) if name not in config.teachers]
@@ -752,10 +803,27 @@ def _check(config: Config) -> None:
 _Rule = tuple[str, bool, str]
 
 
-def _dimension_rules(dimensions: DimensionsConfig, quantization: QuantizationConfig) -> list[_Rule]:
+def _dimension_rules(config: Config) -> list[_Rule]:
+    dimensions, quantization = config.dimensions, config.quantization
+    weight = dimensions.teacher_weight
+    may_have_them = [
+        isinstance(teacher, DimensionalTeacherConfig | FileTeacherConfig)
+        for teacher in config.teachers.values()
+    ]
     return [
         ("dimensions.weight", 0 <= dimensions.weight < math.inf, "at least 0"),
         ("dimensions.dropout", 0 <= dimensions.dropout < 1, "at least 0 and below 1"),
+        ("dimensions.teacher_weight", 0 <= weight < math.inf, "at least 0"),
+        (
+            "dimensions.teacher_weight",
+            weight == 0 or dimensions.weight > 0,
+            "0 where dimensions.weight is 0: the run has no dimensions",
+        ),
+        (
+            "dimensions.teacher_weight",
+            weight == 0 or any(may_have_them),
+            "0 without a teacher of kind 'dimensional', or one of kind 'file' that has dimensions",
+        ),
         (
             "quantization.epochs",
             not (dimensions.weight and quantization.epochs),
@@ -899,15 +967,45 @@ def _fusion_rules(where: str, teacher: FusionTeacherConfig) -> list[_Rule]:
     ]
 
 
-def _check_what_it_fuses(
-    name: str, teacher: FusionTeacherConfig, teachers: Mapping[str, TeacherConfig]
+def _dimensional_rules(
+    where: str, teacher: DimensionalTeacherConfig, dimensions: DimensionsConfig
+) -> list[_Rule]:
+    return [
+        (
+            f"{where}kind",
+            dimensions.weight > 0,
+            "another one where dimensions.weight is 0: the run has no dimensions",
+        ),
+        (
+            f"{where}sources",
+            bool(teacher.sources),
+            "a table, such as { hubert = 'file:hubert.npz', wavlm = 'file:wavlm.npz' }",
+        ),
+        (f"{where}width", teacher.width >= 1, "at least 1"),
+        (f"{where}dropout", 0 <= teacher.dropout < 1, "at least 0 and below 1"),
+        (f"{where}dimension_weight", 0 < teacher.dimension_weight < math.inf, "above 0"),
+        (
+            f"{where}label_weight",
+            0 < teacher.label_weight < math.inf,
+            "above 0: every teacher is asked for the categories, too",
+        ),
+        *_fit_rules(where, teacher.fit),
+    ]
+
+
+def _check_sources(
+    where: str,
+    key: str,
+    texts: Mapping[str, str],
+    teacher: FusionTeacherConfig | DimensionalTeacherConfig,
+    teachers: Mapping[str, TeacherConfig],
 ) -> None:
-    """What a fusion teacher asks of other teachers: folds that are its own, so nothing leaks."""
-    where = f"teachers.{name}"
-    for modality, text in teacher.modalities.items():
-        if modality not in teacher.sources:
+    """What a teacher asks of those among its sources: folds that are its own, so nothing leaks."""
+    sources = ModalitySource.parse_all(texts)
+    for source_name, text in texts.items():
+        if source_name not in sources:
             raise UserError(
-                f"{where}.modalities.{modality} = {text!r} is no source; there are votes:voice, "
+                f"{where}.{key}.{source_name} = {text!r} is no source; there are votes:voice, "
                 "votes:face, votes:multimodal, teacher:<name>, teacher:<name>:embedding and "
                 "file:<path>.npz"
             )
@@ -931,13 +1029,21 @@ def _check_what_it_fuses(
                 f"{other.folds}: with other folds a network would learn from one that heard the "
                 "speakers it is kept from; give both the same"
             )
-    for source in teacher.sources.values():
+    for source in sources.values():
         other = teachers.get(source.name) if source.kind == "teacher" else None
         if source.embedding and not isinstance(other, FileTeacherConfig):
             raise UserError(
                 f"{where} asks for the embedding of teachers.{source.name}, but each of its folds "
                 f"has an embedding space of its own: use 'teacher:{source.name}', its logits"
             )
+
+
+def _check_what_it_fuses(
+    name: str, teacher: FusionTeacherConfig, teachers: Mapping[str, TeacherConfig]
+) -> None:
+    """What a fusion teacher asks of its sources, and of the teacher whose networks it has."""
+    where = f"teachers.{name}"
+    _check_sources(where, "modalities", teacher.modalities, teacher, teachers)
     fused = teacher
     if teacher.network_of:
         other = teachers[teacher.network_of]

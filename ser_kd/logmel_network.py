@@ -22,7 +22,7 @@ from ser_kd.config import (
 )
 from ser_kd.distiller import Distiller
 from ser_kd.heads import DIMENSIONS, multi_task_student
-from ser_kd.multi_task import MultiTaskDistiller, categories_of
+from ser_kd.multi_task import TEACHER_DIMENSIONS, MultiTaskDistiller, categories_of
 from ser_kd.projections import EmbeddingDistiller, spaces_of, with_projections
 from ser_kd.student import build_student, embedding_model
 
@@ -53,7 +53,8 @@ def train_logmel_network(
         targets: ``labels`` (probabilities ``[views, classes]``; zeros: the clip has no label) and,
             to learn from teachers, ``teacher_logits`` (``[views, classes]``) and what
             ``projections.embedding_targets`` gives; with continuous targets ``dimensions``
-            (``[views, dimensions]``, -1..1, NaN: not rated).
+            (``[views, dimensions]``, -1..1, NaN: not rated) and, to learn what teachers say of
+            them, ``teacher_dimensions`` (the same shape).
         network: Its architecture.
         fit: Epochs and learning rate.
         augment: Augmentation.
@@ -67,7 +68,7 @@ def train_logmel_network(
             Without it the last epoch is kept.
         views: int ``[clips, views per clip]``: where in ``arrays`` and ``targets`` each clip's
             views are; see ``data.training_batches``. None: every entry is a clip of its own.
-        dimensions: Weight and dropout of the continuous targets, where there are some.
+        dimensions: Weights and dropout of the continuous targets, where there are some.
 
     Returns:
         The trained network; with continuous targets as ``heads.multi_task_student`` makes it.
@@ -143,7 +144,7 @@ def fit_logmel_network(
         dimensions: See there.
     """
     window, classes = model.input_shape[1], targets["labels"].shape[1]
-    distiller = _distiller(model, distill, dimensions.weight, targets, name)
+    distiller = _distiller(model, distill, dimensions, targets, name)
     smooth = fit.label_smoothing
     has_label = targets["labels"].sum(axis=1, keepdims=True)  # [views, 1], 1 or 0
     labels = targets["labels"] * (1.0 - smooth) + has_label * (smooth / classes)
@@ -177,7 +178,7 @@ def fit_logmel_network(
 def _distiller(
     model: keras.Model,
     distill: DistillConfig,
-    dimension_weight: float,
+    dimensions: DimensionsConfig,
     targets: Mapping[str, np.ndarray],
     name: str,
 ) -> Distiller:
@@ -195,7 +196,8 @@ def _distiller(
     if DIMENSIONS in targets:
         both = with_projections(categories_of(model), spaces).output, model.output[DIMENSIONS]
         whole = keras.Model(model.input, both, name=model.name)
-        return MultiTaskDistiller(whole, dimension_weight, **shared)
+        taught = dimensions.teacher_weight if TEACHER_DIMENSIONS in targets else 0.0
+        return MultiTaskDistiller(whole, dimensions.weight, taught, **shared)
     if spaces:
         return EmbeddingDistiller(with_projections(model, spaces), **shared)
     return Distiller(model, **shared)

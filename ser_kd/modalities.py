@@ -1,7 +1,8 @@
 """What is known of a clip beside its sound: one vector per clip and modality, where there is one.
 
-A fusion teacher (``ser_kd.teachers.fusion``) learns from several of them, the student from none.
-Where they come from, as a recipe spells it:
+A fusion teacher (``ser_kd.teachers.fusion``) and a dimensional one
+(``ser_kd.teachers.dimensional``) learn from several of them, the student from none. Where they come
+from, as a recipe spells it:
 
 * ``votes:face``, ``votes:voice``, ``votes:multimodal``: what CREMA-D's crowd said of the picture
   alone, the sound alone, or both (Cao et al. 2014).
@@ -9,7 +10,7 @@ Where they come from, as a recipe spells it:
   its embedding as well, of a teacher of kind ``file``.
 * ``file:<path>.npz``: arrays ``ids`` and ``values``, made anywhere.
 
-A clip that lacks a modality is no error; its place is masked.
+To a fusion teacher a clip that lacks a modality is no error; its place is masked.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +21,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from ser_kd.config import MaskingConfig
+from ser_kd.config import MaskingConfig, ModalitySource
 from ser_kd.corpora.clip import Clip
 from ser_kd.data import ClipView
 from ser_kd.errors import UserError
@@ -63,6 +64,49 @@ class Modality:
         values = np.zeros((len(views), self.size), np.float32)
         values[present] = self.values[place[present]]
         return values, present
+
+
+def stored_modality(source: ModalitySource, clips: Sequence[Clip]) -> Modality:
+    """Of a source that is no teacher: votes, or a file.
+
+    Args:
+        source: Of kind ``votes`` or ``file``.
+        clips: All of the corpus.
+
+    Raises:
+        UserError: See ``file_modality``.
+    """
+    if source.kind == "votes":
+        return votes_modality(clips, source.name)
+    return file_modality(Path(source.name).expanduser())
+
+
+def require_all(modality: Modality, views: Sequence[ClipView], where: str) -> None:
+    """For a network that masks nothing.
+
+    Args:
+        modality: Of which nothing may be missing.
+        views: Of all clips that there are.
+        where: The setting that names it, for messages.
+
+    Raises:
+        UserError: Some clips, or all, lack it.
+    """
+    lacking = [
+        clip_id for (clip_id, _), has in zip(views, modality.of(views)[1], strict=True) if not has
+    ]
+    if not lacking:
+        return
+    clips, without = len({clip_id for clip_id, _ in views}), len(set(lacking))
+    if without == clips:
+        raise UserError(
+            f"{where} is absent for all {clips} clips: its ids have to be clip ids, such as "
+            f"{lacking[0]!r} (votes: tabulatedVotes.csv has to be there)"
+        )
+    raise UserError(
+        f"{where} is absent for {without} of {clips} clips, the first is {lacking[0]!r}; every "
+        "clip needs it, test clips and speech without labels included"
+    )
 
 
 def votes_modality(clips: Sequence[Clip], channel: str) -> Modality:

@@ -244,6 +244,7 @@ def load_keras(path: Path) -> "keras.Model":
     import ser_kd.heads
     import ser_kd.layers
     import ser_kd.teachers.classifier  # (their classes are registered by importing them)
+    import ser_kd.teachers.dimensional_network
     import ser_kd.teachers.fusion_network
     import ser_kd.teachers.linguistic_network
     import ser_kd.teachers.prosodic_network  # noqa: F401

@@ -15,6 +15,7 @@ ALL_FOLDS = -1
 """The fold of a clip that no fold trained on: its prediction is the mean of all folds."""
 IN_FOLD = -2
 """The fold of a clip whose prediction comes from a network that was trained on it."""
+_ROUNDING = 1e-3
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,8 @@ class Targets:
         fold: int ``[rows]``: which fold's network predicted the clip, never having heard its
             speaker; ``ALL_FOLDS`` for the mean, ``IN_FOLD`` where the clip was trained on.
         view: int ``[rows]``: the view of the clip (``ser_kd.views``); 0 is the clip as it is.
+        dimensions: float32 ``[rows, dimensions]``, -1..1, in the order of the run's dimensions; of
+            a teacher that tells them, else None.
     """
 
     ids: tuple[str, ...]
@@ -37,6 +40,7 @@ class Targets:
     embedding: np.ndarray
     fold: np.ndarray
     view: np.ndarray
+    dimensions: np.ndarray | None = None
 
     def rows_of(
         self, ids: Sequence[str], teacher: str, view: int | Sequence[int] = 0
@@ -90,7 +94,13 @@ def _what_is_missing(
 
 
 def write_targets(path: Path, targets: Targets) -> None:
-    """Writes an .npz with ``ids``, ``logits``, ``embedding``, ``fold`` and ``view``."""
+    """Writes an .npz with ``ids``, ``logits``, ``embedding``, ``fold``, ``view``, ``dimensions``.
+
+    The last where there are some.
+    """
+    further = {}
+    if targets.dimensions is not None:
+        further["dimensions"] = targets.dimensions.astype(np.float32)
     files.write_npz(
         path,
         ids=np.array(targets.ids),
@@ -98,27 +108,32 @@ def write_targets(path: Path, targets: Targets) -> None:
         embedding=targets.embedding.astype(np.float32),
         fold=targets.fold.astype(np.int32),
         view=targets.view.astype(np.int32),
+        **further,
     )
 
 
-def read_targets(path: Path, labels: Sequence[str]) -> Targets:
+def read_targets(path: Path, labels: Sequence[str], dimensions: int = 0) -> Targets:
     """Reads predictions made here or elsewhere.
 
     Args:
-        path: An .npz with ``ids`` and ``logits`` (``embedding``, ``fold``, ``view`` are optional),
-            or a CSV with a column ``id`` and one column of logits per label; a column ``view`` and
-            columns ``embedding_0`` ... are optional. Without views every row is of the clip itself.
-            For probabilities give their logarithms.
+        path: An .npz with ``ids`` and ``logits`` (``embedding``, ``fold``, ``view`` and
+            ``dimensions`` are optional), or a CSV with a column ``id`` and one column of logits per
+            label; a column ``view`` and columns ``embedding_0`` ... are optional. Without views
+            every row is of the clip itself. For probabilities give their logarithms.
         labels: The corpus's labels in order. An .npz may carry its own order as ``labels``.
+        dimensions: How many the run has; of a run without any an array ``dimensions`` is not read.
 
     Raises:
         UserError: Unreadable, wrong shape, unknown or missing label, not finite, or a row that
-            occurs twice.
+            occurs twice; another number of dimensions, or they leave -1..1.
     """
     if not path.is_file():
         raise UserError(f"no predictions file {str(path)!r}")
     try:
-        targets = _read_csv(path, labels) if path.suffix == ".csv" else _read_npz(path, labels)
+        if path.suffix == ".csv":
+            targets = _read_csv(path, labels)
+        else:
+            targets = _read_npz(path, labels, with_dimensions=dimensions > 0)
     except UserError:
         raise
     except Exception as error:  # zip, zlib, NumPy and csv each have their own
@@ -134,6 +149,8 @@ def read_targets(path: Path, labels: Sequence[str]) -> Targets:
         shape = getattr(targets, name).shape
         if shape[:1] != (clips,) or len(shape) != (2 if name == "embedding" else 1):
             raise UserError(f"{path}: {name} has shape {shape}, but there are {clips} ids")
+    if targets.dimensions is not None:
+        _check_dimensions(targets.dimensions, targets.ids, dimensions, path)
     if targets.view.min(initial=0) < 0:
         raise UserError(f"{path}: view {targets.view.min()} is none; views count from 0")
     counted = Counter(_keys(targets.ids, targets.view)).most_common(1)
@@ -148,7 +165,21 @@ def read_targets(path: Path, labels: Sequence[str]) -> Targets:
     return targets
 
 
-def _read_npz(path: Path, labels: Sequence[str]) -> Targets:
+def _check_dimensions(values: np.ndarray, ids: Sequence[str], count: int, path: Path) -> None:
+    if values.shape != (len(ids), count):
+        raise UserError(
+            f"{path}: dimensions have shape {values.shape}, but there are {len(ids)} ids and the "
+            f"run has {count} dimensions"
+        )
+    beyond = ~(np.abs(values) <= 1.0 + _ROUNDING).all(axis=1)
+    if beyond.any():
+        raise UserError(
+            f"{path}: the dimensions of {ids[int(np.argmax(beyond))]!r} are not within -1 to 1, "
+            "the ends of the raters' scale: scale and cut them off accordingly"
+        )
+
+
+def _read_npz(path: Path, labels: Sequence[str], with_dimensions: bool) -> Targets:
     # Opened here: NumPy leaves a damaged file open.
     with path.open("rb") as file:
         stored = np.load(file, allow_pickle=False)
@@ -159,12 +190,16 @@ def _read_npz(path: Path, labels: Sequence[str]) -> Targets:
         zeros = np.zeros(len(ids), np.int32)
         embedding = stored.get("embedding", np.zeros((len(ids), 0)))
         fold, view = stored.get("fold", zeros + ALL_FOLDS), stored.get("view", zeros)
+        dimensions = None
+        if with_dimensions and "dimensions" in stored:
+            dimensions = np.asarray(stored["dimensions"], np.float32)
         if "labels" in stored:
             logits = logits[:, _order(list(stored["labels"].astype(str)), labels, path)]
     whole_view = np.asarray(view).astype(np.int32)
     if not np.array_equal(whole_view, view):
         raise ValueError("some views are not whole numbers")
-    return Targets(ids, logits, np.asarray(embedding, np.float32), fold, whole_view)
+    embedding = np.asarray(embedding, np.float32)
+    return Targets(ids, logits, embedding, fold, whole_view, dimensions)
 
 
 def _read_csv(path: Path, labels: Sequence[str]) -> Targets:

@@ -12,14 +12,16 @@ from ser_kd import files, fitting
 from ser_kd.config import (
     LABELS_ONLY,
     Config,
+    DimensionalTeacherConfig,
     DistillConfig,
     FileTeacherConfig,
     FitConfig,
     teacher_order,
 )
+from ser_kd.errors import UserError
 from ser_kd.heads import DIMENSIONS
 from ser_kd.logmel_network import train_logmel_network
-from ser_kd.multi_task import categories_of
+from ser_kd.multi_task import TEACHER_DIMENSIONS, categories_of
 from ser_kd.predict import load_keras
 from ser_kd.progress import say
 from ser_kd.projections import embedding_targets
@@ -36,6 +38,8 @@ def all_teacher_targets(run: Run, run_data: RunData) -> dict[str, Targets]:
     what is wrong with the ratings that the student is to learn.
     """
     run_data.ratings(run_data.ids("training")[:1])
+    if run.config.dimensions.teacher_weight > 0:
+        _require_dimensions(run, run_data)
     teachers, distill = run.config.teachers, run.config.distill
     for name, teacher in teachers.items():
         if not isinstance(teacher, FileTeacherConfig) and not targets_path(name, run).exists():
@@ -48,6 +52,8 @@ def all_teacher_targets(run: Run, run_data: RunData) -> dict[str, Targets]:
             targets[name].logits_of(ids, name, views)
         if distill.embedding_weights.get(name, 0.0) > 0:
             embedding_targets(targets[name], targets[name].rows_of(ids, name, views), name)
+    if run.config.dimensions.teacher_weight > 0:
+        _mean_dimensions(targets, *_student_ids(run_data))
     return {name: targets[name] for name in teachers}
 
 
@@ -98,7 +104,39 @@ def _teaching(
             taught |= embedding_targets(
                 targets[name], targets[name].rows_of(ids, name, views), name
             )
+    if run.config.dimensions.teacher_weight > 0:
+        taught[TEACHER_DIMENSIONS] = _mean_dimensions(targets, ids, views)
     return config, taught
+
+
+def _mean_dimensions(
+    targets: Mapping[str, Targets], ids: list[str], views: list[int]
+) -> np.ndarray:
+    """What the teachers say of the dimensions: the mean of all that have them, ``[views, n]``.
+
+    Raises:
+        UserError: One of these lacks a clip.
+    """
+    told = [
+        teacher.dimensions[teacher.rows_of(ids, name, views)]
+        for name, teacher in targets.items()
+        if teacher.dimensions is not None
+    ]
+    return np.asarray(np.mean(told, axis=0), np.float32)
+
+
+def _require_dimensions(run: Run, run_data: RunData) -> None:
+    """Of the teachers: a dimensional one, or one of kind ``file`` that has them."""
+    for name, teacher in run.config.teachers.items():
+        if isinstance(teacher, DimensionalTeacherConfig):
+            return
+        from_file = isinstance(teacher, FileTeacherConfig)
+        if from_file and teacher_targets(name, run, run_data).dimensions is not None:
+            return
+    raise UserError(
+        "dimensions.teacher_weight is above 0, but no teacher has dimensions: add an array "
+        "'dimensions' to a teacher's file, or a teacher of kind 'dimensional'"
+    )
 
 
 def _student_ids(run_data: RunData) -> tuple[list[str], list[int]]:

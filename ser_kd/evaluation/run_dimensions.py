@@ -1,5 +1,6 @@
-"""How well a run's students tell continuous targets: ``dimensions.json``."""
+"""How well a run's students and teachers tell continuous targets: ``dimensions.json``."""
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -7,10 +8,13 @@ from typing import Any
 import numpy as np
 
 from ser_kd import data, files, metrics
+from ser_kd.evaluation.teaching import knows, row_name
 from ser_kd.heads import DIMENSIONS
 from ser_kd.multi_task import predict_dimensions
 from ser_kd.predict import load_keras
 from ser_kd.run import Run, RunData
+from ser_kd.targets import Targets, read_targets
+from ser_kd.teachers.crossfit import targets_path
 from ser_kd.tflite import TFLiteModel
 
 FILE = "dimensions.json"
@@ -18,7 +22,7 @@ _Predict = Callable[[list[str]], np.ndarray]
 
 
 def evaluate_dimensions(run: Run, run_data: RunData) -> dict[str, Any]:
-    """Scores every student that has a head for dimensions; writes ``dimensions.json``.
+    """Scores every teacher and student that tells dimensions; writes ``dimensions.json``.
 
     Args:
         run: Trained and exported.
@@ -28,10 +32,13 @@ def evaluate_dimensions(run: Run, run_data: RunData) -> dict[str, Any]:
         ``names``; ``parts``: validation and, where its clips are there, test: ``clips``,
         ``speakers``, ``rated`` (clips per dimension) and ``models``: name -> dimension ->
         ``[CCC, low, high]``, the 95 % interval over speakers; None where nothing can be told. The
-        key ``mean`` is the mean of the dimensions.
+        key ``mean`` is the mean of the dimensions. With teachers that tell dimensions also
+        ``teachers_out_of_fold``: teacher -> the same row on the training clips, each predicted by
+        the fold that did not hear its speaker; None where that is not known.
     """
     names = [dimension.name for dimension in run_data.dimensions]
-    models = _models(run, run_data)
+    teachers = _teachers(run, run_data)
+    students = _models(run, run_data)
     parts = {}
     for part in ("validation", "test"):
         ids = run_data.ids(part)
@@ -39,6 +46,11 @@ def evaluate_dimensions(run: Run, run_data: RunData) -> dict[str, Any]:
             continue
         truth = run_data.ratings(ids)
         speakers = [run_data.speakers[clip_id] for clip_id in ids]
+        models = {
+            row_name(name): functools.partial(_told, teacher)
+            for name, teacher in teachers.items()
+            if knows(teacher, ids)  # one from outside may lack some clips
+        } | students
         rated = np.isfinite(truth).sum(axis=0).tolist()
         parts[part] = {
             "clips": len(ids),
@@ -48,7 +60,11 @@ def evaluate_dimensions(run: Run, run_data: RunData) -> dict[str, Any]:
                 name: _row(names, truth, predict(ids), speakers) for name, predict in models.items()
             },
         }
-    result = {"names": names, "parts": parts}
+    result: dict[str, Any] = {"names": names, "parts": parts}
+    if teachers:
+        result["teachers_out_of_fold"] = {
+            name: _out_of_fold(names, teacher, run_data) for name, teacher in teachers.items()
+        }
     files.write_json(run.directory / FILE, result)
     return result
 
@@ -68,7 +84,38 @@ def table(result: dict[str, Any]) -> str:
     ]
     for model, row in facts["models"].items():
         lines.append(model.ljust(width) + "".join(f"  {_cell(row[name]):>18}" for name in names))
+    for teacher, told in result.get("teachers_out_of_fold", {}).items():
+        if told:
+            cells = ", ".join(f"{name} {_cell(told[name])}" for name in names)
+            lines.append(f"{row_name(teacher)}, out of fold on the training clips: {cells}")
     return "\n".join(lines)
+
+
+def _teachers(run: Run, run_data: RunData) -> dict[str, Targets]:
+    """Those that tell dimensions."""
+    count, labels = len(run_data.dimensions), run_data.labels
+    targets = {
+        name: read_targets(targets_path(name, run), labels, count) for name in run.config.teachers
+    }
+    return {name: found for name, found in targets.items() if found.dimensions is not None}
+
+
+def _told(teacher: Targets, ids: list[str]) -> np.ndarray:
+    assert teacher.dimensions is not None
+    values: np.ndarray = teacher.dimensions[teacher.rows_of(ids, "")]
+    return values
+
+
+def _out_of_fold(
+    names: list[str], teacher: Targets, run_data: RunData
+) -> dict[str, list[float] | None] | None:
+    rows = zip(teacher.ids, teacher.fold.tolist(), teacher.view.tolist(), strict=True)
+    known = {clip_id for clip_id, fold, view in rows if view == 0 and fold >= 0}
+    ids = [clip_id for clip_id in run_data.ids("training") if clip_id in known]
+    if not ids:
+        return None
+    speakers = [run_data.speakers[clip_id] for clip_id in ids]
+    return _row(names, run_data.ratings(ids), _told(teacher, ids), speakers)
 
 
 def _models(run: Run, run_data: RunData) -> dict[str, _Predict]:

@@ -11,6 +11,7 @@ import numpy as np
 from ser_kd import files
 from ser_kd.config import (
     Config,
+    DimensionalTeacherConfig,
     EnsembleTeacherConfig,
     FileTeacherConfig,
     FusionTeacherConfig,
@@ -107,6 +108,10 @@ def make_teacher(
         from ser_kd.teachers.fusion import FusionTeacher
 
         return FusionTeacher(name, teacher, config, run_data, targets_of)
+    if isinstance(teacher, DimensionalTeacherConfig):
+        from ser_kd.teachers.dimensional import DimensionalTeacher
+
+        return DimensionalTeacher(name, teacher, config, run_data, targets_of)
     raise TypeError(f"a teacher of kind {teacher.kind!r} is not trained here")
 
 
@@ -146,8 +151,9 @@ def teacher_targets(name: str, run: Run, run_data: RunData) -> Targets:
         The stored targets; for a teacher of kind ``file``, what the file holds.
     """
     teacher_config, path = run.config.teachers[name], targets_path(name, run)
+    dimensions = len(run_data.dimensions)
     if isinstance(teacher_config, FileTeacherConfig):
-        return read_targets(path, run_data.labels)
+        return read_targets(path, run_data.labels, dimensions)
     directory = path.parent
     if not path.exists():
         folds = make_folds(directory, teacher_config, run, run_data)
@@ -158,7 +164,7 @@ def teacher_targets(name: str, run: Run, run_data: RunData) -> Targets:
         write_targets(path, _assemble(folds, teacher_config.in_fold, run_data))
     else:
         say(f"  {name}: targets are there")
-    return read_targets(path, run_data.labels)
+    return read_targets(path, run_data.labels, dimensions)
 
 
 def _training_ids(fold: Fold, run_data: RunData) -> list[str]:
@@ -221,10 +227,15 @@ def _assemble(folds: Sequence[Fold], in_fold: bool, run_data: RunData) -> Target
     training = set(run_data.ids("training"))
     own: dict[ClipView, tuple[int, np.ndarray, np.ndarray]] = {}
     others: dict[ClipView, list[np.ndarray]] = {}
+    dimensions: dict[ClipView, list[np.ndarray]] = {}
     for fold in folds:
         with np.load(fold.directory / PREDICTIONS) as stored:
-            views = zip(stored["ids"].tolist(), stored["view"].tolist(), strict=True)
+            views = [*zip(stored["ids"].tolist(), stored["view"].tolist(), strict=True)]
             probs, embedding = stored["probs"], stored["embedding"]
+            told = stored.get("dimensions")
+        if told is not None:
+            for view, values in zip(views, told, strict=True):
+                dimensions.setdefault(view, []).append(values)
         for view, p, e in zip(views, probs, embedding, strict=True):
             if view[0] in training:
                 own[view] = (IN_FOLD if in_fold else fold.number, p, e)
@@ -243,4 +254,8 @@ def _assemble(folds: Sequence[Fold], in_fold: bool, run_data: RunData) -> Target
         embedding=np.array([rows[key][2] for key in keys]),
         fold=np.array([rows[key][0] for key in keys]),
         view=np.array([view for _, view in keys], np.int32),
+        # Of a training clip there is one.
+        dimensions=np.array([np.mean(dimensions[key], axis=0) for key in keys])
+        if dimensions
+        else None,
     )

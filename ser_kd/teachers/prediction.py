@@ -11,8 +11,10 @@ from ser_kd import files
 from ser_kd.data import ClipArrays, ClipView
 from ser_kd.progress import duration, say
 
-Predictor = Callable[[ClipArrays], tuple[np.ndarray, np.ndarray]]
-"""Clips -> probabilities ``[clips, classes]`` and embedding ``[clips, size]``."""
+Predictor = Callable[[ClipArrays], tuple[np.ndarray, ...]]
+"""Clips -> probabilities ``[clips, classes]``, embedding ``[clips, size]`` and, of a teacher that
+tells them, dimensions ``[clips, dimensions]``."""
+_ARRAYS = ("probs", "embedding", "dimensions")
 
 SHARD_VIEWS = 512
 """Views of clips per shard: what a killed run predicts again at most."""
@@ -41,7 +43,8 @@ def predict_in_shards(
         arrays: Gives the samples or log-mel frames of some views.
         load: Loads the networks; not called if no shard is missing.
         networks: Their files.
-        path: Receives ``ids``, ``view``, ``probs`` and ``embedding``, one row per view.
+        path: Receives ``ids``, ``view``, ``probs``, ``embedding`` and, where the networks tell
+            them, ``dimensions``, one row per view.
         what: For the reader's eyes.
     """
     plan = sorted(range(len(views)), key=lambda row: (seconds[row], views[row]))
@@ -59,14 +62,13 @@ def predict_in_shards(
     for number in missing:
         chosen = [views[row] for row in shards[number]]
         assert predict is not None
-        probs, embedding = predict(arrays(chosen))
+        predicted = predict(arrays(chosen))
         ids, view = zip(*chosen, strict=True)
         files.write_npz(
             paths[number],
             ids=np.array(ids),
             view=np.array(view, np.int32),
-            probs=probs,
-            embedding=embedding,
+            **dict(zip(_ARRAYS, predicted, strict=False)),
         )
         progress.add(len(chosen), sum(seconds[row] for row in shards[number]))
     progress.end()

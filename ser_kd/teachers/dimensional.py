@@ -1,0 +1,237 @@
+"""A teacher of dimensions: several pretrained encoders' vectors of a clip, fused and learnt from.
+
+The encoders are left as they are; what they say of a clip comes from files. Concatenating such
+embeddings for valence, arousal and dominance follows Mitra, Nie & Azemi (arXiv 2312.16180); here
+each dimension learns how much each encoder counts.
+"""
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ser_kd import data, files, fitting
+from ser_kd.config import Config, DimensionalTeacherConfig
+from ser_kd.data import ClipArrays, ClipView
+from ser_kd.errors import UserError
+from ser_kd.heads import DIMENSIONS, LOGITS
+from ser_kd.modalities import Modality, require_all, stored_modality, teacher_modality
+from ser_kd.multi_task import MultiTaskDistiller
+from ser_kd.predict import load_keras
+from ser_kd.progress import say
+from ser_kd.run import RunData
+from ser_kd.splits import speaker_folds
+from ser_kd.targets import Targets
+from ser_kd.teachers.dimensional_network import (
+    EMBEDDING,
+    SOURCE_WEIGHTS,
+    dimensional_network,
+    outputs_of,
+)
+from ser_kd.teachers.prediction import Predictor
+
+WEIGHTS_FILE = "source_weights.json"
+# A softmax's scores have a way of several units to go, a layer's weights one of hundredths.
+_RATE_OF_SOURCE_WEIGHTS = 10.0
+_SMALLEST_DEVIATION = 1e-3
+
+
+class DimensionalTeacher:
+    """One network per fold, from all sources' vectors to dimensions and categories.
+
+    It is trained on ratings with 1 - CCC, and on labels.
+
+    Args:
+        name: Of the teacher.
+        teacher: Its settings.
+        config: Of the run.
+        run_data: The run's clips, rated.
+        targets_of: Asked for the teachers that are among its sources.
+
+    Raises:
+        UserError: A source is damaged, or lacks a clip.
+    """
+
+    hears = None  # it makes its own inputs: ``arrays``
+
+    def __init__(
+        self,
+        name: str,
+        teacher: DimensionalTeacherConfig,
+        config: Config,
+        run_data: RunData,
+        targets_of: Callable[[str], Targets],
+    ) -> None:
+        self.name, self.teacher, self.config, self.run_data = name, teacher, config, run_data
+        self._targets_of = targets_of
+        # What is wrong with these shows before any training; other teachers come later.
+        self._stored: dict[str, Modality] = {}
+        for key, source in teacher.parsed_sources.items():
+            if source.kind != "teacher":
+                where = f"teachers.{name}.sources.{key} = {teacher.sources[key]!r}"
+                self._stored[key] = stored_modality(source, run_data.corpus.clips)
+                require_all(self._stored[key], self._all_views, where)
+
+    def network_paths(self, directory: Path) -> list[Path]:
+        """The file of one fold's network."""
+        return [directory / "dimensional.keras"]
+
+    def train(self, ids: Sequence[str], directory: Path, label: str) -> None:
+        """Trains on the clips of ``ids`` and on nothing else; keeps the last epoch.
+
+        Writes ``source_weights.json`` beside the network: output -> source -> weight, which sum to
+        1 for each of the dimensions and for ``categories``.
+
+        Raises:
+            UserError: None of the clips has a rating of one of the dimensions.
+        """
+        (path,) = self.network_paths(directory)
+        if path.exists():
+            return
+        teacher, names = self.teacher, self._dimension_names
+        ratings = self.run_data.ratings(ids)
+        unrated = np.isnan(ratings).all(axis=0)
+        if unrated.any():
+            raise UserError(
+                f"{label}: none of its {len(ids)} training clips has a rating of "
+                f"{names[int(np.argmax(unrated))]!r}; give it fewer folds, or leave out that "
+                "dimension (dimensions.ranges)"
+            )
+        # Before the seed is set: other teachers may be trained for it.
+        arrays = self.arrays([(clip_id, 0) for clip_id in ids])
+        seed = fitting.network_seed(self.config.seed, label)
+        keras.utils.set_random_seed(seed)
+        labels = self.run_data.one_hot(ids)
+        smooth = teacher.fit.label_smoothing
+        targets = {
+            "labels": labels * (1.0 - smooth) + smooth / labels.shape[1],
+            DIMENSIONS: ratings,
+        }
+        model = dimensional_network(
+            {key: source.size for key, source in self._sources.items()},
+            labels.shape[1],
+            len(names),
+            teacher.width,
+            teacher.dropout,
+        )
+        values = arrays.values.astype(np.float64)
+        deviation = values.std(axis=0)
+        # What hardly varies is not blown up.
+        deviation[deviation < _SMALLEST_DEVIATION] = 1.0
+        model.get_layer("standardize").set_statistics(values.mean(axis=0), deviation)
+        # As the distiller wants them: beside the logits are projections, of which there are none.
+        said = outputs_of(model)
+        distiller = MultiTaskDistiller(
+            keras.Model(model.input, ((said[LOGITS], {}), said[DIMENSIONS])),
+            teacher.dimension_weight,
+            label_weight=teacher.label_weight,
+            name="teacher",
+        )
+
+        def batches(epochs: range) -> tf.data.Dataset:
+            size = teacher.fit.batch_size
+            return data.training_batches(arrays, targets, 1, 0, _whole_rows, size, seed, epochs)
+
+        steps = max(1, len(arrays) // teacher.fit.batch_size)
+        state = directory / path.stem
+        fitting.fit(
+            distiller, batches, steps, teacher.fit, state, label, rate_scale=_faster_source_weights
+        )
+        self._write_weights(model, directory, label)
+        with files.atomic(path) as partial:
+            model.save(partial)
+        fitting.forget_state(state)
+
+    def predictor(self, directory: Path) -> Predictor:
+        """Rows of ``arrays`` -> probabilities, embedding, dimensions ``[clips, dimensions]``.
+
+        Raises:
+            UserError: The network was trained on vectors of other sizes.
+        """
+        (path,) = self.network_paths(directory)
+        model = load_keras(path)
+        before, now = (
+            model.get_layer(SOURCE_WEIGHTS).sizes,
+            [s.size for s in self._sources.values()],
+        )
+        if before != now:
+            raise UserError(
+                f"teachers.{self.name}.sources: vectors of sizes {now}, but the network was "
+                f"trained on sizes {before}; give back the earlier files or delete "
+                f"{path.parents[1]}"
+            )
+
+        named = keras.Model(model.input, outputs_of(model))
+
+        @tf.function(input_signature=[tf.TensorSpec(model.input_shape)])
+        def run(rows: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            outputs = named(rows, training=False)
+            return tf.nn.softmax(outputs[LOGITS]), outputs[EMBEDDING], outputs[DIMENSIONS]
+
+        def predict(arrays: ClipArrays) -> tuple[np.ndarray, ...]:
+            return tuple(values.numpy() for values in run(tf.constant(arrays.values)))
+
+        return predict
+
+    def arrays(self, views: Sequence[ClipView]) -> ClipArrays:
+        """All sources' vectors of some views side by side: one row of numbers per view."""
+        rows = np.concatenate([source.of(views)[0] for source in self._sources.values()], axis=1)
+        count, ids = len(views), tuple(clip_id for clip_id, _ in views)
+        return ClipArrays(ids, rows, np.arange(count + 1), np.ones(count, np.int64), 1, 0.0)
+
+    @property
+    def _dimension_names(self) -> list[str]:
+        return [dimension.name for dimension in self.run_data.dimensions]
+
+    @functools.cached_property
+    def _all_views(self) -> Sequence[ClipView]:
+        parts = ("training", "validation", "test", "unlabelled")
+        return [view for part in parts for view in self.run_data.views(part)]
+
+    @functools.cached_property
+    def _sources(self) -> Mapping[str, Modality]:
+        """All of them, in order; asks for the other teachers' targets."""
+        run_data, found = self.run_data, {}
+        groups = speaker_folds(run_data.splits.training, self.teacher.folds, self.config.seed)
+        fold_of_speaker = {speaker: fold for fold, group in enumerate(groups) for speaker in group}
+        fold_of = {i: fold_of_speaker[run_data.speakers[i]] for i in run_data.ids("training")}
+        for key, source in self.teacher.parsed_sources.items():
+            if source.kind == "teacher":
+                found[key] = teacher_modality(
+                    self._targets_of(source.name),
+                    source.name,
+                    self._all_views,
+                    fold_of,
+                    source.embedding,
+                )
+            else:
+                found[key] = self._stored[key]
+        return found
+
+    def _write_weights(self, model: keras.Model, directory: Path, label: str) -> None:
+        rows = model.get_layer(SOURCE_WEIGHTS).weights_of_outputs.tolist()
+        weights = {
+            output: dict(zip(self._sources, row, strict=True))
+            for output, row in zip([*self._dimension_names, "categories"], rows, strict=True)
+        }
+        files.write_json(directory / WEIGHTS_FILE, weights)
+        told = (
+            f"{output} = " + " + ".join(f"{share:.2f} {key}" for key, share in row.items())
+            for output, row in weights.items()
+        )
+        say(f"  {label}: {', '.join(told)}")
+
+
+def _whole_rows(
+    windows: Any, lengths: Any, targets: dict[str, Any], seed: Any
+) -> tuple[Any, dict[str, Any]]:
+    """A training batch as it is."""
+    return windows[:, 0], targets
+
+
+def _faster_source_weights(path: str) -> float:
+    return _RATE_OF_SOURCE_WEIGHTS if SOURCE_WEIGHTS in path else 1.0
