@@ -13,6 +13,8 @@ from ser_kd.config import AugmentConfig
 
 _DB = 10.0 / np.log(10.0)
 _ATTENUATION_DB = (10.0, 70.0)
+VOICES = "voices"
+"""Of the training targets' names: what ``ser_kd.voices`` draws. The network never sees it."""
 
 
 def augment_logmel(
@@ -66,6 +68,29 @@ def augment_logmel(
         )[:, tf.newaxis, :],
     )
     return tf.where(masked, mean_db.astype(np.float32), windows)
+
+
+def moved_to_corpus(
+    windows: tf.Tensor, voices: tf.Tensor, probability: float, floor_db: float, seed: Any
+) -> tf.Tensor:
+    """Moves each window as one of its clip's draws says, or leaves it as it is.
+
+    Digital silence, such as what follows a short clip, stays silent.
+
+    Args:
+        windows: ``[batch, frames, mels]`` in dB.
+        voices: ``[batch, draws, 2, mels]``: factor and summand per mel band, of each draw.
+        probability: That the speaker is known.
+        floor_db: The front end's floor.
+        seed: int ``[2]``.
+    """
+    seeds = tf.random.experimental.stateless_split(seed, 2)
+    batch, draws = tf.shape(windows)[0], voices.shape[1]
+    chosen = tf.random.stateless_uniform([batch], seeds[0], 0, draws, dtype=tf.int32)
+    voice = tf.gather(voices, chosen, batch_dims=1)  # [batch, 2, mels]
+    known = tf.random.stateless_uniform([batch, 1, 1], seeds[1]) < probability
+    moved = windows * voice[:, :1] + voice[:, 1:]
+    return tf.where(tf.logical_and(known, windows > floor_db), moved, windows)
 
 
 def mixup(

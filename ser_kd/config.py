@@ -88,7 +88,8 @@ class AugmentConfig:
     """Random changes of the training windows, drawn anew every step; see ``ser_kd.augment``.
 
     ``band_limit_probability``: of a clip that loses what lies below an edge drawn from
-    ``low_cut_hz`` and above one from ``high_cut_hz``.
+    ``low_cut_hz`` and above one from ``high_cut_hz``. ``known_speaker_probability``: of a clip that
+    comes as if its speaker's own statistics were known (``ser_kd.voices``); of students alone.
     """
 
     shift_seconds: float = 1.0
@@ -103,6 +104,7 @@ class AugmentConfig:
     mel_masks: int = 2
     mel_mask_bins: int = 6
     mixup_alpha: float = 0.2
+    known_speaker_probability: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -848,6 +850,11 @@ def _network_rules(
         ),
         (f"{where}augment.noise_probability", 0 <= augment.noise_probability <= 1, "from 0 to 1"),
         (f"{where}augment.noise_snr_db", -math.inf < low <= high < math.inf, "lowest, highest"),
+        (
+            f"{where}augment.known_speaker_probability",
+            0 <= augment.known_speaker_probability <= (0 if where else 1),
+            "0: a teacher's statistics = 'speaker' is what it has" if where else "from 0 to 1",
+        ),
         (
             f"{where}augment.band_limit_probability",
             0 <= augment.band_limit_probability <= 1,

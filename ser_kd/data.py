@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from ser_kd import audio, files
-from ser_kd.augment import augment_logmel, mixup
+from ser_kd.augment import VOICES, augment_logmel, mixup, moved_to_corpus
 from ser_kd.config import AudioConfig, AugmentConfig, LogMelConfig
 from ser_kd.corpora.clip import Clip
 from ser_kd.errors import UserError
@@ -331,12 +331,25 @@ def logmel_transform(
     mean_db: np.ndarray,
     temperature: float,
 ) -> Transform:
-    """What a log-mel network is trained on: augmented windows, mixed up."""
+    """What a log-mel network is trained on: augmented windows, mixed up.
+
+    Where the targets hold ``voices`` (``ser_kd.voices``), some windows come as if their speaker was
+    known.
+    """
 
     centres_hz = mel_centres_hz(logmel)
 
     def transform(windows: Any, lengths: Any, targets: Any, seed: Any) -> Any:
         seeds = tf.random.experimental.stateless_split(seed, 2)
+        if VOICES in targets:
+            targets = dict(targets)
+            windows = moved_to_corpus(
+                windows,
+                targets.pop(VOICES),
+                augment.known_speaker_probability,
+                logmel.floor_db,
+                tf.random.experimental.stateless_fold_in(seed, len(seeds)),
+            )
         windows = augment_logmel(
             windows,
             augment,

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from ser_kd import files, fitting
+from ser_kd.augment import VOICES
 from ser_kd.config import (
     LABELS_ONLY,
     Config,
@@ -18,6 +19,7 @@ from ser_kd.config import (
     FitConfig,
     teacher_order,
 )
+from ser_kd.data import feature_statistics
 from ser_kd.errors import UserError
 from ser_kd.heads import DIMENSIONS
 from ser_kd.logmel_network import train_logmel_network
@@ -29,6 +31,10 @@ from ser_kd.quantization import fine_tune_for_int8
 from ser_kd.run import Run, RunData
 from ser_kd.targets import Targets, mix_teachers
 from ser_kd.teachers.crossfit import make_teacher, targets_path, teacher_targets
+from ser_kd.voices import drawn_voices
+
+# Of a clip, how much may be known of its speaker: kept in memory, 0.5 kB each.
+_DRAWS = 8
 
 
 def all_teacher_targets(run: Run, run_data: RunData) -> dict[str, Targets]:
@@ -176,7 +182,12 @@ def _student(
     ratings = {DIMENSIONS: run_data.ratings(training.ids)} if run_data.dimensions else {}
     shared: dict[str, Any] = {
         "arrays": training,
-        "targets": {"labels": run_data.one_hot(training.ids), **ratings, **teacher_logits},
+        "targets": {
+            "labels": run_data.one_hot(training.ids),
+            **ratings,
+            **teacher_logits,
+            **_voices(run_data),
+        },
         "augment": config.augment,
         "distill": distill,
         "audio": config.audio,
@@ -204,6 +215,19 @@ def _student(
         model.save(partial)
     fitting.forget_state(directory)
     return model
+
+
+def _voices(run_data: RunData) -> dict[str, np.ndarray]:
+    """What may be known of the training clips' speakers, where the students are to see that."""
+    config = run_data.config
+    if config.augment.known_speaker_probability == 0:
+        return {}
+    training = run_data.training_logmel
+    labelled = run_data.student_rows(with_unlabelled=False)[:, 0]
+    speakers = [run_data.speakers.get(clip_id, "") for clip_id in training.ids]
+    seed = fitting.network_seed(config.seed, VOICES)
+    statistics = feature_statistics(training.take(labelled))
+    return {VOICES: drawn_voices(training, speakers, *statistics, _DRAWS, seed)}
 
 
 def _int8_fit(config: Config) -> FitConfig:
