@@ -95,13 +95,18 @@ def convert_multi_task(model: keras.Model, path: Path, calibration: np.ndarray) 
         calibration: float32 ``[windows, frames, mels]``, from which int8 takes its ranges.
 
     Raises:
-        UserError: TensorFlow cannot convert the model.
+        UserError: TensorFlow cannot convert the model, or leaves a part of it in float.
     """
     with files.atomic(path) as partial, _saved_model(model) as saved:
         for _ in range(_INT8_TRIES):
             partial.write_bytes(_convert(saved, "int8", calibration))
             if not verify.not_int8(partial):
                 break
+        else:
+            raise UserError(
+                f"{path.name}: {', '.join(verify.not_int8(partial))} stayed float in "
+                f"{_INT8_TRIES} conversions; export again"
+            )
 
 
 @contextlib.contextmanager

@@ -235,6 +235,7 @@ def _int8_fit(config: Config) -> FitConfig:
     return dataclasses.replace(
         config.fit,
         epochs=config.quantization.epochs,
+        averaged_epochs=0,  # that many need not be there, and the best of these few is kept
         learning_rate=rate,
         final_learning_rate=rate / 100,
         warmup_epochs=0.0,

@@ -230,3 +230,10 @@ def test_scores_are_of_the_clips_themselves(place, run, monkeypatch):
             truth = run_data.one_hot(validation).argmax(1)
             wa = np.mean(logits[: len(validation)].argmax(1) == truth)
             assert rows["models"]["teacher mine"]["wa"] == pytest.approx(wa)
+
+
+def test_fine_tuning_for_int8_keeps_its_best_epoch_where_students_are_averaged():
+    """Its few epochs may be fewer than those that the student's weights are averaged over."""
+    values = {"fit": {"epochs": 8, "averaged_epochs": 6}, "quantization": {"epochs": 2}}
+    fit = training._int8_fit(config_from_dict(values))
+    assert (fit.epochs, fit.averaged_epochs) == (2, 0)
