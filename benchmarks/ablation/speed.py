@@ -1,0 +1,133 @@
+"""What a wider student costs: files and times of one lever, all timed in turns in one go."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.ablation.rows import Results
+from benchmarks.ablation.table import Table, Variant
+from benchmarks.ablation.train import DevelopmentData, row_directory
+from export.convert import calibration_windows, convert, model_path
+from ser_kd import data, files, metrics
+from ser_kd.config import Config
+from ser_kd.errors import UserError
+from ser_kd.measure import machine, measure_all
+from ser_kd.predict import load_keras
+from ser_kd.progress import say
+from ser_kd.run import Run, RunData
+from ser_kd.targets import softmax
+from ser_kd.tflite import TFLiteModel
+
+KINDS = ("float32", "int8")
+
+
+def measure_speed(
+    table: Table, results: Results, run_dir: Path, data_dir: str, metadata_dir: str
+) -> dict[str, Any]:
+    """Converts the timed lever's students, scores their int8 files, and times a file of each kind.
+
+    Times of different hours do not compare: whatever was timed before is timed again.
+
+    Args:
+        table: Of all variants.
+        results: Its rows say what is trained; receives ``speed.json``.
+        run_dir: Where the rows were trained.
+        data_dir: The corpus's folder; empty = as in the base recipe.
+        metadata_dir: The folder of its CSV files; the same.
+
+    Returns:
+        ``machine`` and ``variants``: name -> ``parameters`` and, by kind, ``bytes``,
+        ``latency_ms`` (median of one window, one thread, without front end), ``runtime`` and, of
+        int8, ``ua``: seed -> UA of the file on the scored clips.
+
+    Raises:
+        UserError: No variant of the lever is trained, or a trained one is not in ``run_dir``.
+    """
+    rows = results.rows(table)
+    seeds = {
+        variant.name: sorted(seed for name, seed in rows if name == variant.name)
+        for variant in table.timed()
+    }
+    chosen = [variant for variant in table.timed() if seeds[variant.name]]
+    if not chosen:
+        raise UserError(
+            f"nothing to time: no row of lever {table.timed_lever!r} and none of the base; "
+            "train some first"
+        )
+    development = DevelopmentData(table.development_speakers)
+    uas: dict[str, dict[int, float]] = {variant.name: {} for variant in chosen}
+    for variant in chosen:
+        for seed in seeds[variant.name]:
+            config = table.config(variant, seed, data_dir, metadata_dir)
+            run = Run.create(config, row_directory(run_dir, variant, seed))
+            run_data, clips = development(run)
+            results.check_clips(clips)
+            path = _converted(variant, run, run_data)
+            predicted = _file_probs(path, config, run_data).argmax(1)
+            uas[variant.name][seed] = metrics.scores(clips.truth, predicted)["ua"]
+            say(f"{variant.name}, seed {seed}: int8 UA {100 * uas[variant.name][seed]:.1f}")
+    files_of = [
+        model_path(row_directory(run_dir, variant, seeds[variant.name][0]) / "export", kind)
+        for variant in chosen
+        for kind in KINDS
+    ]
+    result = {
+        "machine": machine(),
+        "variants": _figures(chosen, files_of, measure_all(files_of), uas, rows),
+    }
+    files.write_json(results.speed_path, result)
+    return result
+
+
+def _converted(variant: Variant, run: Run, run_data: RunData) -> Path:
+    """The int8 file of a row's student, made where it is missing, beside the float32 one."""
+    if not run.student_path.is_file():
+        raise UserError(
+            f"{run.directory} holds no student of {variant.name!r}, seed {run.config.seed}: give "
+            "the --run-dir that its row was trained in"
+        )
+    missing = tuple(
+        kind
+        for kind in KINDS
+        if not files.is_current(model_path(run.export_dir, kind), [run.student_path])
+    )
+    if missing:
+        calibration = calibration_windows(run_data.logmel, run_data.ids("training"), run.config)
+        convert(load_keras(run.student_path), missing, run.export_dir, calibration)
+    return model_path(run.export_dir, "int8")
+
+
+def _file_probs(path: Path, config: Config, run_data: RunData) -> np.ndarray:
+    """A file's probabilities of the scored clips, ``[clips, classes]``."""
+    model, batch = TFLiteModel(path), 128
+    arrays = run_data.logmel.select(run_data.ids("validation"))
+    windowing = data.Windowing.of(config.audio, config.logmel)
+    frames = config.logmel.frames(config.audio.window_samples)
+    batches = data.evaluation_batches(arrays, windowing, frames, batch)
+    predicted = ((clips, softmax(model.predict(windows))) for clips, windows, _ in batches)
+    return data.average_windows(arrays, predicted, len(run_data.labels))
+
+
+def _figures(
+    chosen: Sequence[Variant],
+    paths: Sequence[Path],
+    measured: Sequence[dict[str, Any]],
+    uas: dict[str, dict[int, float]],
+    rows: dict[Any, Any],
+) -> dict[str, Any]:
+    figures: dict[str, Any] = {}
+    for index, variant in enumerate(chosen):
+        seed = min(uas[variant.name])
+        entry: dict[str, Any] = {"parameters": rows[variant.name, seed].parameters}
+        for offset, kind in enumerate(KINDS):
+            path, found = paths[2 * index + offset], measured[2 * index + offset]
+            entry[kind] = {
+                "bytes": path.stat().st_size,
+                "latency_ms": round(found["latency_ms"], 4),
+                "runtime": found["runtime"],
+            }
+        entry["int8"]["ua"] = {str(s): round(ua, 8) for s, ua in uas[variant.name].items()}
+        figures[variant.name] = entry
+    return figures
