@@ -66,14 +66,15 @@ def _train(config: Config, run_dir: Path | None) -> int:
     _announce(run.directory, config)
     say("\n1. Data")
     run_data = run.data()
-    say("\n2. Teachers" if config.teachers else "\n2. Teachers: none")
+    teachers, truth = config.teachers_in_use, config.ground_truth
+    say("\n2. Teachers" if teachers else "\n2. Teachers: none")
     targets = training.all_teacher_targets(run, run_data)
-    if config.teachers:
-        say("\n3. Student from labels alone (what distillation is compared with)")
+    if teachers:
+        say(f"\n3. Student from {truth} alone (what distillation is compared with)")
         training.baseline_student(run, run_data)
-        say("\n4. Student from labels and teachers")
+        say(f"\n4. Student from {truth} and teachers")
     else:
-        say("\n3. and 4. Student from labels alone")
+        say(f"\n3. and 4. Student from {truth} alone")
     training.distilled_student(run, run_data, targets)
     if config.quantization.epochs:
         say("\n   The student once more, with the rounding of its int8 file")
@@ -81,6 +82,11 @@ def _train(config: Config, run_dir: Path | None) -> int:
         training.int8_student(run, run_data, targets, calibration)
     say("\n5. Export to TensorFlow Lite")
     export_run(run, run_data)
+    if config.dimensions.alone:
+        say("\n6. Scores")
+        say("\n" + run_dimensions.table(run_dimensions.evaluate_dimensions(run, run_data)))
+        say(f"\nFor the phone: {run.export_dir} (docs/dimensions.md shows how)")
+        return 0
     say("\n6. Scores, time and memory, report")
     run_scores.evaluate(run, run_data, targets)
     resources.measure_run(run)
@@ -93,11 +99,19 @@ def _train(config: Config, run_dir: Path | None) -> int:
 
 
 def _announce(directory: Path, config: Config) -> None:
-    teachers = ", ".join(f"{name} ({t.kind})" for name, t in config.teachers.items()) or "none"
+    used = config.teachers_in_use
+    teachers = ", ".join(f"{name} ({t.kind})" for name, t in used.items()) or "none"
     say(f"run folder  {directory}  (the same command goes on where it was interrupted)")
     say(f"corpus      {config.corpus.name}  {config.corpus.data_dir}".rstrip())
     say(f"teachers    {teachers}")
+    unused = ", ".join(name for name in config.teachers if name not in used)
+    if unused:
+        taught = config.dimensions.teacher_weight > 0
+        why = "categories alone" if taught else "dimensions.teacher_weight is 0"
+        say(f"            without {unused}: {why}")
     say(f"student     {config.student.kind}, width {config.student.width:g}")
+    if config.dimensions.alone:
+        say("makes       a student of dimensions alone: no categories, eval.json or report.html")
     say("steps       data, teachers, student without and with them, export, scores")
     if config.expected_minutes:
         say(f"time        about {config.expected_minutes:g} minutes on 2 CPU cores")

@@ -16,7 +16,7 @@ from ser_kd import files
 from ser_kd.calibration import fit_temperature
 from ser_kd.errors import UserError
 from ser_kd.measure import measure_all
-from ser_kd.predict import keras_logits, load_keras
+from ser_kd.predict import keras_corpus, keras_logits, load_keras
 from ser_kd.progress import say
 from ser_kd.tflite import TFLiteModel
 
@@ -33,7 +33,7 @@ def export_run(run: "Run", run_data: "RunData", force: bool = False) -> dict[str
     """Converts ``student.keras`` of a run to all forms and compares each of them with it.
 
     A student with continuous targets also becomes ``student_dimensions_int8.tflite``
-    (``export.dimensional``).
+    (``export.dimensional``); one without categories becomes nothing else.
 
     Where the student was fine-tuned for int8 (``config.quantization``), int8 and waveform have the
     fine-tuned weights. They too are compared with ``student.keras``, but the limit on agreement,
@@ -46,7 +46,8 @@ def export_run(run: "Run", run_data: "RunData", force: bool = False) -> dict[str
         force: Whether to convert again what is there.
 
     Returns:
-        The content of ``export.json``.
+        The content of ``export.json``; of a student without categories that of
+        ``dimensions.json``.
 
     Raises:
         UserError: No or no usable student, a failed conversion, or figures outside of
@@ -54,7 +55,7 @@ def export_run(run: "Run", run_data: "RunData", force: bool = False) -> dict[str
     """
     student, folder, config = run.student_path, run.export_dir, run.config
     if not student.is_file():
-        raise UserError(f"{run.directory} has no student.keras: train first, python train.py")
+        raise UserError(f"{run.directory} has no {student.name}: train first, python train.py")
     if not run.int8_student_path.is_file():
         raise UserError(
             f"{run.directory} asks for quantization.epochs = {config.quantization.epochs}, but its "
@@ -63,7 +64,9 @@ def export_run(run: "Run", run_data: "RunData", force: bool = False) -> dict[str
     if run_data.dimensions:
         from export.dimensional import export_dimensions
 
-        export_dimensions(run, run_data, force)
+        exported = export_dimensions(run, run_data, force)
+        if config.dimensions.alone:
+            return exported
     figures = None if force else _finished(run)
     if figures is None:
         figures = _export(run, run_data, force)
@@ -73,6 +76,7 @@ def export_run(run: "Run", run_data: "RunData", force: bool = False) -> dict[str
         for kind, model in figures["models"].items()
     }
     found = verify.problems(own, config.export)
+    found += verify.owner_problems(figures["owner"], config.export)
     if found:
         raise UserError("; ".join(found) + f"; all figures are in {folder / 'export.json'}")
     return figures
@@ -81,6 +85,7 @@ def export_run(run: "Run", run_data: "RunData", force: bool = False) -> dict[str
 def _export(run: "Run", run_data: "RunData", force: bool) -> dict[str, Any]:
     from export import convert, package
     from export.describe import describe
+    from export.owner import compare_owner
 
     student, folder, config = run.student_path, run.export_dir, run.config
     folder.mkdir(parents=True, exist_ok=True)
@@ -121,11 +126,18 @@ def _export(run: "Run", run_data: "RunData", force: bool) -> dict[str, Any]:
         convert.convert(trained, kinds, folder, calibration)
     temperature = _temperature(folder, reference)
     reference = dataclasses.replace(reference, temperature=temperature["temperature"])
-    convert.write_sidecars(folder, config, labels, reference.temperature)
+    corpus = keras_corpus(model)
+    if corpus is None:
+        raise UserError(f"{student} has no layer standardize: no student of this project; train")
+    convert.write_sidecars(folder, config, labels, reference.temperature, corpus)
     pieces = [convert.model_path(folder, "int8"), *(folder / name for name in convert.SIDECARS)]
     if force or not files.is_current(convert.model_path(folder, convert.WAVEFORM), pieces):
-        convert.write_waveform_model(folder, config, labels, reference.temperature)
-    own = reference if run.int8_student_path == student else _own_reference(run, reference)
+        convert.write_waveform_model(folder, config, labels, reference.temperature, corpus)
+    own_keras, own = keras, reference
+    if run.int8_student_path != student:
+        # What the student that was fine-tuned for int8 says in float.
+        own_keras = keras_logits(load_keras(run.int8_student_path))
+        own = dataclasses.replace(reference, logits=_in_batches(own_keras, windows))
     models = {}
     for kind in (*convert.KINDS, convert.WAVEFORM):
         say(f"  comparing {kind} with Keras on {len(validation):,} validation clips")
@@ -137,6 +149,10 @@ def _export(run: "Run", run_data: "RunData", force: bool) -> dict[str, Any]:
             figures = verify.compare(path, own)
             for key in ("agreement", "mean_logit_difference"):
                 models[kind][f"own_{key}"] = figures[key]
+    say("  comparing what they say of speakers whose voice is known")
+    owner = compare_owner(
+        convert.model_path(folder, convert.WAVEFORM), own, own_keras, corpus, config.logmel
+    )
     models["int8"]["not_int8"] = verify.not_int8(convert.model_path(folder, "int8"))
     measured = measure_all([convert.model_path(folder, kind) for kind in models])
     for figures, times in zip(models.values(), measured, strict=True):
@@ -158,6 +174,7 @@ def _export(run: "Run", run_data: "RunData", force: bool) -> dict[str, Any]:
         "keras_ece": reference.ece(reference.probs),
         **temperature,
         "models": models,
+        "owner": owner,
     }
     package.write(run, labels, figures)
     return figures
@@ -187,12 +204,6 @@ def _temperature(folder: Path, reference: verify.Reference) -> dict[str, float]:
         "ece_without_temperature": reference.ece(reference.average(logits)),
         "ece_held_out": reference.ece(reference.average(logits / held_out[:, np.newaxis])),
     }
-
-
-def _own_reference(run: "Run", reference: verify.Reference) -> verify.Reference:
-    """What the student that was fine-tuned for int8 says in float."""
-    logits = keras_logits(load_keras(run.int8_student_path))
-    return dataclasses.replace(reference, logits=_in_batches(logits, reference.windows))
 
 
 def _int8_student(run: "Run") -> dict[str, str]:
@@ -228,7 +239,7 @@ def _finished(run: "Run") -> dict[str, Any] | None:
         names = [model["file"] for model in figures["models"].values()]
         hashes = [model["sha256"] for model in figures["models"].values()]
         whole = (
-            "temperature" in figures  # not so before 2026-11-20
+            {"temperature", "owner"} <= set(figures)  # not so before 2026-11-20 and -21
             and figures["student_sha256"] == verify.sha256(run.student_path)
             and _told_int8_student(run) == _int8_student(run)
             and hashes == [verify.sha256(run.export_dir / name) for name in names]
@@ -244,6 +255,10 @@ def _finished(run: "Run") -> dict[str, Any] | None:
 
 def table(figures: dict[str, Any]) -> str:
     """The figures for people."""
+    if "models" not in figures:  # a student without categories
+        from export import dimensional
+
+        return dimensional.table(figures)
     lines = [
         f"{'':<10}{'size':>10}{'UA':>8}{'difference':>12}{'agreement':>11}{'one window':>12}",
         f"{'Keras':<10}{'':>10}{figures['keras_ua']:>8.1%}",
@@ -273,6 +288,11 @@ def table(figures: dict[str, Any]) -> str:
                 f"{kind} on {runtime}: {_differs(other)}; by default: "
                 f"{_differs(other['by_default'])}"
             )
+    owner = figures["owner"]
+    lines.append(
+        f"classify_owner, speakers known: UA {owner['ua']:.1%} (Keras {owner['keras_ua']:.1%}), "
+        f"agreement {owner['agreement']:.1%}"
+    )
     lines.append("other runtimes: against LiteRT, both without XNNPACK; by default: as they come.")
     return "\n".join(lines)
 

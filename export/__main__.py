@@ -31,7 +31,12 @@ def _export(run_dir: Path, force: bool, publish: Path | None) -> int:
 
     run = Run.open(run_dir)
     if not run.student_path.is_file():  # before the corpus is read, which may take minutes
-        raise UserError(f"{run_dir} has no student.keras: train first, python train.py")
+        raise UserError(f"{run_dir} has no {run.student_path.name}: train first, python train.py")
+    if publish and run.config.dimensions.alone:
+        raise UserError(
+            f"--publish copies models of categories, and {run_dir} has none (dimensions.alone); "
+            f"copy {run.export_dir} itself"
+        )
     figures = export.export_run(run, run.data(), force)
     say(export.table(figures))
     say(f"files: {run.export_dir}")

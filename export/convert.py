@@ -6,9 +6,9 @@ gives NaN for Keras 3 models.
 """
 
 import contextlib
-import dataclasses
 import io
 import json
+import re
 import tempfile
 import zipfile
 from collections.abc import Iterator
@@ -19,12 +19,14 @@ import numpy as np
 import tensorflow as tf
 
 from export import verify
-from export.chain import chain, compact, store_as_float16
+from export.chain import Route, chain, compact, store_as_float16
 from export.frontend import FrontEnd
+from export.owner import STATISTICS, SUMS, MoveToCorpus, SumFrames
 from ser_kd import audio, data, files
 from ser_kd.cli import stderr_held
 from ser_kd.config import Config
 from ser_kd.errors import UserError
+from ser_kd.owner import CLASSIFY_OWNER, LISTEN_TO_OWNER, Corpus
 from ser_kd.predict import Frontend
 from ser_kd.progress import say
 
@@ -32,9 +34,14 @@ KINDS = ("float32", "float16", "dynamic", "int8")
 """Log-mel in, logits out. ``float16``: weights in half the bytes; ``dynamic``: int8 weights, float
 arithmetic; ``int8``: throughout."""
 WAVEFORM = "waveform"
-SIGNATURE, PCM, PROBABILITIES = "classify", "pcm", "probabilities"
+PCM, PROBABILITIES = "pcm", "probabilities"
 """Of the waveform model: float32 ``[1, samples]`` in -1..1 -> float32 ``[1, classes]``."""
-
+ROUTES = (
+    Route("classify", ("front", "body", "head"), (PCM,), (PROBABILITIES,)),
+    Route(CLASSIFY_OWNER, ("front", "move", "body", "head"), (PCM, STATISTICS), (PROBABILITIES,)),
+    Route(LISTEN_TO_OWNER, ("front", "sums"), (PCM,), SUMS),
+)
+"""Its signatures."""
 
 SIDECARS = ("labels.txt", "frontend.json")
 
@@ -49,10 +56,14 @@ def model_path(export_dir: Path, kind: str) -> Path:
 
 
 def write_sidecars(
-    export_dir: Path, config: Config, labels: tuple[str, ...], temperature: float
+    export_dir: Path, config: Config, labels: tuple[str, ...], temperature: float, corpus: Corpus
 ) -> None:
     """Writes ``labels.txt`` (one per line, in output order) and ``frontend.json``."""
-    frontend = json.dumps(dataclasses.asdict(Frontend.of(config, temperature)), indent=2)
+    facts = Frontend.of(config, temperature, corpus).as_json()
+    # A line for each list: the corpus's statistics would fill pages.
+    frontend = re.sub(
+        r"\[[^][{}]*\]", lambda numbers: " ".join(numbers[0].split()), json.dumps(facts, indent=2)
+    )
     for name, text in zip(SIDECARS, ("\n".join(labels), frontend), strict=True):
         path = export_dir / name
         if not path.is_file() or path.read_text(encoding="utf-8") != text + "\n":
@@ -147,9 +158,16 @@ def _convert(saved: str, kind: str, calibration: np.ndarray) -> bytes:
 
 
 def write_waveform_model(
-    export_dir: Path, config: Config, labels: tuple[str, ...], temperature: float
+    export_dir: Path,
+    config: Config,
+    labels: tuple[str, ...],
+    temperature: float,
+    corpus: Corpus,
 ) -> None:
     """Writes ``student_waveform.tflite``: front end, the very int8 student, softmax, in one graph.
+
+    Two more graphs share their constants with it: one moves a known voice's frames to the corpus
+    on their way into the student, one sums up what is known of a voice (``ser_kd.owner``).
 
     ``labels.txt`` and ``frontend.json`` travel inside of it, as the zip archive at its end that
     TensorFlow Lite calls associated files (``unzip student_waveform.tflite labels.txt``).
@@ -159,25 +177,30 @@ def write_waveform_model(
         config: Of the run.
         labels: Class names in output order.
         temperature: What the logits are divided by before softmax.
+        corpus: What the student standardises its features with.
 
     Raises:
         UserError: TensorFlow cannot convert the front end.
     """
-    samples = config.audio.window_samples
+    samples, floor_db = config.audio.window_samples, config.logmel.floor_db
     front = FrontEnd(config.logmel, samples)
-    pieces = [
-        store_as_float16(
-            convert_module(front, tf.TensorSpec((1, samples), tf.float32, name=PCM)),
+    pcm = tf.TensorSpec((1, samples), tf.float32, name=PCM)
+    logmel = tf.TensorSpec((1, front.frames, config.logmel.mels), tf.float32, name="logmel")
+    statistics = tf.TensorSpec((2, config.logmel.mels), tf.float32, name=STATISTICS)
+    logits = tf.TensorSpec((1, len(labels)), tf.float32, name="logits")
+    pieces = {
+        "front": store_as_float16(
+            convert_module(front, pcm),
             front.filters.shape[::-1],  # as a fully connected layer has it
         ),
-        model_path(export_dir, "int8").read_bytes(),
-        convert_module(
-            _Softmax(temperature), tf.TensorSpec((1, len(labels)), tf.float32, name="logits")
-        ),
-    ]
+        "body": model_path(export_dir, "int8").read_bytes(),
+        "head": convert_module(_Softmax(temperature), logits),
+        "move": convert_module(MoveToCorpus(corpus, floor_db), logmel, statistics),
+        "sums": convert_module(SumFrames(floor_db), logmel),
+    }
     say(f"  joining the front end and int8 to {WAVEFORM}")
     with files.atomic(model_path(export_dir, WAVEFORM)) as partial:
-        partial.write_bytes(chain(pieces, PCM, PROBABILITIES, SIGNATURE))
+        partial.write_bytes(chain(pieces, ROUTES))
         with zipfile.ZipFile(partial, "a") as archive:
             for name in SIDECARS:
                 # A fixed time: the same model is the same bytes.
@@ -194,10 +217,10 @@ class _Softmax(tf.Module):
         return tf.nn.softmax(logits * self.scale)
 
 
-def convert_module(module: tf.Module, signature: tf.TensorSpec) -> bytes:
-    """A module of one input as a float32 .tflite model."""
+def convert_module(module: tf.Module, *inputs: tf.TensorSpec) -> bytes:
+    """A module as a float32 .tflite model; ``inputs`` have their names in its signature."""
     with tempfile.TemporaryDirectory(prefix="ser_kd-") as saved:
-        function = module.__call__.get_concrete_function(signature)
+        function = module.__call__.get_concrete_function(*inputs)
         with stderr_held():
             tf.saved_model.save(module, saved, signatures=function)
         return _convert(saved, "float32", np.empty(0))

@@ -15,7 +15,7 @@ _BYTES = {"float32": 4, "int32": 4, "float16": 2, "int8": 1, "uint8": 1, "int64"
 
 
 def describe(path: Path) -> dict[str, Any]:
-    """Reads a file's only graph.
+    """Reads a file's first graph, which is what an interpreter runs unless told otherwise.
 
     Returns:
         ``operators``: "NAME type" -> count, where the type is that of the output;
@@ -24,7 +24,7 @@ def describe(path: Path) -> dict[str, Any]:
         time, which an interpreter's arena cannot go below.
     """
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(path.read_bytes(), 0))
-    (graph,) = model.subgraphs
+    graph = model.subgraphs[0]
     names = []
     for operator in graph.operators:
         code = model.operatorCodes[operator.opcodeIndex]

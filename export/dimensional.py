@@ -1,27 +1,30 @@
-"""A student with continuous targets -> one int8 file with two outputs, compared with Keras."""
+"""A student with continuous targets -> one int8 file with named outputs, compared with Keras."""
 
+import dataclasses
 from typing import Any
 
 import numpy as np
 
 from export import convert, verify
 from ser_kd import data, files, metrics
+from ser_kd.dimensional import DimensionPredictor
 from ser_kd.errors import UserError
 from ser_kd.heads import DIMENSIONS, LOGITS
-from ser_kd.multi_task import predict_dimensions
-from ser_kd.predict import load_keras
+from ser_kd.predict import Frontend, load_keras
 from ser_kd.progress import say
 from ser_kd.run import Run, RunData
 from ser_kd.tflite import TFLiteModel
 
-FILE, FACTS = "student_dimensions_int8.tflite", "dimensions.json"
+FILE, FACTS, FRONTEND = "student_dimensions_int8.tflite", "dimensions.json", "frontend.json"
 
 
 def export_dimensions(run: Run, run_data: RunData, force: bool = False) -> dict[str, Any]:
     """Writes ``student_dimensions_int8.tflite`` and, last, ``dimensions.json`` beside it.
 
     The file takes log-mel as ``student_int8.tflite`` does, and its signature names its outputs:
-    ``logits`` ``[1, classes]`` and ``dimensions`` ``[1, dimensions]`` in -1..1.
+    ``logits`` ``[1, classes]`` and ``dimensions`` ``[1, dimensions]`` in -1..1. A student of
+    dimensions alone has no ``logits``, and ``frontend.json`` is written here, which otherwise comes
+    with the categories' files.
 
     Args:
         run: Has its ``dimensions.keras``.
@@ -35,7 +38,8 @@ def export_dimensions(run: Run, run_data: RunData, force: bool = False) -> dict[
     Raises:
         UserError: No trained student, or TensorFlow cannot convert it.
     """
-    source, folder = run.dimensions_path, run.export_dir
+    source, folder, config = run.dimensions_path, run.export_dir, run.config
+    alone = config.dimensions.alone
     if not source.is_file():
         raise UserError(
             f"{run.directory} has no {source.name}, the head that belongs to its student: delete "
@@ -46,14 +50,16 @@ def export_dimensions(run: Run, run_data: RunData, force: bool = False) -> dict[
         known: dict[str, Any] = files.read_json(facts)
         return known
     folder.mkdir(parents=True, exist_ok=True)
-    model, config = load_keras(source), run.config
+    if alone:
+        files.write_json(folder / FRONTEND, dataclasses.asdict(Frontend.of(config)))
+    model = load_keras(source)
     calibration = convert.calibration_windows(run_data.logmel, run_data.ids("training"), config)
-    say("  converting categories and dimensions to int8")
+    say(f"  converting {'dimensions' if alone else 'categories and dimensions'} to int8")
     convert.convert_multi_task(model, path, calibration)
     validation = run_data.logmel.select(run_data.ids("validation"))
     windowing = data.Windowing.of(config.audio, config.logmel)
     truth = run_data.ratings(validation.ids)
-    keras = predict_dimensions(model, windowing, validation)
+    keras = DimensionPredictor(model, windowing).predict(validation)
     clips, windows = convert.all_windows(validation, config)
     values = TFLiteModel(path, output=DIMENSIONS).predict(windows)
     int8 = data.average_windows(validation, iter([(clips, values)]), values.shape[1])
@@ -62,7 +68,10 @@ def export_dimensions(run: Run, run_data: RunData, force: bool = False) -> dict[
         "file": FILE,
         "sha256": verify.sha256(path),
         "bytes": path.stat().st_size,
-        "outputs": {LOGITS: list(run_data.labels), DIMENSIONS: names},
+        "outputs": {
+            **({} if alone else {LOGITS: list(run_data.labels)}),
+            DIMENSIONS: names,
+        },
         "ranges": {d.name: [d.low, d.high] for d in run_data.dimensions},
         "validation_clips": len(validation),
         "mean_difference": float(np.abs(int8 - keras).mean()),
@@ -71,6 +80,20 @@ def export_dimensions(run: Run, run_data: RunData, force: bool = False) -> dict[
     }
     files.write_json(facts, result)
     return result
+
+
+def table(facts: dict[str, Any]) -> str:
+    """The content of ``dimensions.json`` for people."""
+    names = facts["outputs"][DIMENSIONS]
+    lines = [
+        f"{facts['file']}: {facts['bytes'] / 1000:,.0f} kB; on average "
+        f"{facts['mean_difference']:.4f} from Keras, of -1..1",
+        f"{'CCC':<8}" + "".join(f"{name:>12}" for name in names),
+    ]
+    for row, key in (("Keras", "ccc_keras"), ("int8", "ccc_int8")):
+        values = ("-" if facts[key][name] is None else f"{facts[key][name]:.3f}" for name in names)
+        lines.append(f"{row:<8}" + "".join(f"{value:>12}" for value in values))
+    return "\n".join([*lines, f"on the {facts['validation_clips']:,} validation clips"])
 
 
 def _concordance(

@@ -94,6 +94,7 @@ def write(run: Run, labels: tuple[str, ...], figures: Mapping[str, Any]) -> None
         "classes": len(labels),
         "rate_hz": config.audio.sample_rate_hz,
         "samples": config.audio.window_samples,
+        "mels": config.logmel.mels,
         "seconds": f"{config.audio.window_seconds:g}",
         "hop_seconds": f"{config.audio.window_hop_seconds:g}",
         "waveform_kb": f"{waveform['bytes'] / 1e3:,.0f}",

@@ -25,6 +25,9 @@ _INT8_DTYPES = {
     "index": ("int32", "int64"),
 }
 
+MAX_VOICE_DIFFERENCE_DB = 0.2
+"""The mel filters in the file have 16 bits, which is 0.2 dB for single cells at most."""
+
 
 @dataclass(frozen=True)
 class Reference:
@@ -255,6 +258,28 @@ def problems(models: dict[str, dict[str, Any]], config: ExportConfig) -> list[st
                 f"{name} has {len(figures['not_int8'])} tensors that are not int8, such as "
                 f"{figures['not_int8'][0]}"
             )
+    return found
+
+
+def owner_problems(figures: dict[str, Any], config: ExportConfig) -> list[str]:
+    """What is wrong with the figures of ``export.owner.compare_owner``; empty = fit to ship."""
+    found = []
+    if figures["agreement"] < config.min_agreement:
+        found.append(
+            f"{figures['signature']} gives the Keras model's label for {figures['agreement']:.1%} "
+            f"of the validation clips (export.min_agreement = {config.min_agreement:.1%})"
+        )
+    if figures["corpus_same_label"] < config.min_runtime_agreement:
+        found.append(
+            f"{figures['signature']} with the corpus's own statistics gives the same label as the "
+            f"first signature for {figures['corpus_same_label']:.1%} of the windows "
+            f"(export.min_runtime_agreement = {config.min_runtime_agreement:.1%})"
+        )
+    if figures["max_voice_difference_db"] > MAX_VOICE_DIFFERENCE_DB:
+        found.append(
+            f"voices are learnt {figures['max_voice_difference_db']:.2f} dB from those of the "
+            f"log-mel layer's frames, {MAX_VOICE_DIFFERENCE_DB} dB are allowed"
+        )
     return found
 
 

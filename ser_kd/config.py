@@ -185,19 +185,23 @@ LABELS_ONLY = DistillConfig(label_weight=1.0, logit_weight=0.0, temperature=1.0)
 
 @dataclass(frozen=True)
 class DimensionsConfig:
-    """Continuous targets that the student learns beside the categories (``ser_kd.dimensions``).
+    """Continuous targets that the student learns beside the categories, or ``alone``.
 
     ``weight``: of 1 - CCC in the loss; 0 = there are none. ``ranges``: name -> ends of the raters'
     scale, such as ``valence = [1, 7]``, of the columns of one's own CSV, or of some of the corpus's
     own dimensions; empty = all that the corpus has. ``dropout``: before their head.
     ``teacher_weight``: of 1 - CCC with what the teachers say of the dimensions, the mean of all
-    that have them; 0 = the ratings alone are learnt.
+    that have them; 0 = the ratings alone are learnt. See ``ser_kd.dimensions``.
+
+    ``alone``: the student has no categories, and its epoch is chosen by the mean CCC. ``distill``
+    then has no part, nor has a teacher that does not tell dimensions.
     """
 
     weight: float = 0.0
     ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
     dropout: float = 0.2
     teacher_weight: float = 0.0
+    alone: bool = False
 
 
 NO_DIMENSIONS = DimensionsConfig()
@@ -484,6 +488,11 @@ TeacherConfig = (
 )
 
 
+_LEARN_FROM_TEACHERS = FusionTeacherConfig | DimensionalTeacherConfig
+_TELL_DIMENSIONS = DimensionalTeacherConfig | FileTeacherConfig
+"""Of these, a file may."""
+
+
 def teacher_order(teachers: Mapping[str, TeacherConfig]) -> list[str]:
     """Files first, then as given, but the teachers that another one names come before it.
 
@@ -493,7 +502,7 @@ def teacher_order(teachers: Mapping[str, TeacherConfig]) -> list[str]:
     needs = {
         name: teacher.teachers_needed
         for name, teacher in teachers.items()
-        if isinstance(teacher, FusionTeacherConfig | DimensionalTeacherConfig)
+        if isinstance(teacher, _LEARN_FROM_TEACHERS)
     }
     order: list[str] = []
 
@@ -537,6 +546,30 @@ class Config:
     dimensions: DimensionsConfig = DimensionsConfig()
     quantization: QuantizationConfig = QuantizationConfig()
     export: ExportConfig = ExportConfig()
+
+    @property
+    def ground_truth(self) -> str:
+        """What students learn from the corpus itself: labels (and ratings), or ratings alone."""
+        return "ratings" if self.dimensions.alone else "labels"
+
+    @property
+    def teachers_in_use(self) -> dict[str, TeacherConfig]:
+        """``teachers``; with ``dimensions.alone`` those that have a part in such a run.
+
+        These are, where ``dimensions.teacher_weight`` is above 0, the teachers that can tell
+        dimensions, and those that they learn from.
+        """
+        if not self.dimensions.alone:
+            return self.teachers
+        used: set[str] = set()
+        if self.dimensions.teacher_weight > 0:
+            for name in reversed(teacher_order(self.teachers)):  # whoever needs another comes first
+                teacher = self.teachers.get(name)
+                if isinstance(teacher, _TELL_DIMENSIONS):
+                    used.add(name)
+                if name in used and isinstance(teacher, _LEARN_FROM_TEACHERS):
+                    used.update(teacher.teachers_needed)
+        return {name: teacher for name, teacher in self.teachers.items() if name in used}
 
 
 TEACHER_KINDS: dict[str, type[Any]] = {
@@ -758,8 +791,9 @@ def _check(config: Config) -> None:
         *_dimension_rules(config),
         (
             "corpus.unlabelled_dirs",
-            not corpus.unlabelled_dirs or bool(config.teachers and distill.logit_weight > 0),
-            "empty where no teacher is learned from (no teachers, or distill.logit_weight = 0)",
+            not corpus.unlabelled_dirs or _learns_from_teachers(config),
+            "empty where no teacher is learned from (no teachers, or distill.logit_weight = 0; "
+            "with dimensions.alone: dimensions.teacher_weight = 0)",
         ),
     ]
     for name, teacher in config.teachers.items():
@@ -805,13 +839,15 @@ def _check(config: Config) -> None:
 _Rule = tuple[str, bool, str]
 
 
+def _learns_from_teachers(config: Config) -> bool:
+    by_dimensions = config.dimensions.alone  # with a weight, or they would not be in use
+    return bool(config.teachers_in_use) and (by_dimensions or config.distill.logit_weight > 0)
+
+
 def _dimension_rules(config: Config) -> list[_Rule]:
     dimensions, quantization = config.dimensions, config.quantization
     weight = dimensions.teacher_weight
-    may_have_them = [
-        isinstance(teacher, DimensionalTeacherConfig | FileTeacherConfig)
-        for teacher in config.teachers.values()
-    ]
+    may_have_them = [isinstance(teacher, _TELL_DIMENSIONS) for teacher in config.teachers.values()]
     return [
         ("dimensions.weight", 0 <= dimensions.weight < math.inf, "at least 0"),
         ("dimensions.dropout", 0 <= dimensions.dropout < 1, "at least 0 and below 1"),
@@ -830,6 +866,19 @@ def _dimension_rules(config: Config) -> list[_Rule]:
             "quantization.epochs",
             not (dimensions.weight and quantization.epochs),
             "0 with dimensions.weight above 0: fine-tuning for int8 knows categories alone",
+        ),
+        (
+            "dimensions.alone",
+            not dimensions.alone or dimensions.weight > 0,
+            "false where dimensions.weight is 0: the run has no dimensions",
+        ),
+        *(
+            (
+                f"distill.embedding_weights.{name}",
+                not dimensions.alone or weight == 0,
+                "0 with dimensions.alone, whose student learns no embedding",
+            )
+            for name, weight in config.distill.embedding_weights.items()
         ),
     ]
 

@@ -1,4 +1,4 @@
-"""Continuous targets beside the categories: valence, arousal, dominance, and what a crowd heard.
+"""Continuous targets: valence, arousal, dominance, and what a crowd heard.
 
 Readers put a clip's ratings, in the corpus's own range, into ``clip.attributes["ratings"]`` (name
 -> number); of one's own data a CSV column of that name serves (``corpora.folder``); CREMA-D's are
@@ -92,9 +92,9 @@ def dimensions_of(
     for name, (low, high) in ranges.items():
         if own and name not in known:
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]!r}? " if near else ""
+            hint = f" (did you mean {near[0]!r}?)" if near else ""
             raise UserError(
-                f"corpus {corpus!r} has no dimension {name!r}: {hint}(it has {', '.join(known)})"
+                f"corpus {corpus!r} has no dimension {name!r}{hint}; it has {', '.join(known)}"
             )
         if not -math.inf < low < high < math.inf:
             raise UserError(

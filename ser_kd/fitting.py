@@ -153,9 +153,11 @@ class _EpochEnd(keras.callbacks.Callback):
         name: str,
         config: FitConfig,
         score: Callable[[], Mapping[str, float]] | None,
+        chosen_by: str,
     ) -> None:
         super().__init__()
         self.state, self.name, self.epochs, self.score = state, name, config.epochs, score
+        self.chosen_by = f"validation_{chosen_by}"
         self.averaged_epochs = config.averaged_epochs
         self.first = state.epochs_done
         self.start = time.monotonic()
@@ -180,8 +182,8 @@ class _EpochEnd(keras.callbacks.Callback):
         values["learning_rate"] = float(self.model.optimizer.learning_rate)
         if self.score is not None:
             values |= {f"validation_{key}": value for key, value in self.score().items()}
-            if values["validation_ua"] > state.best_score:
-                state.best_score, state.best_epoch = values["validation_ua"], epoch + 1
+            if values[self.chosen_by] > state.best_score:
+                state.best_score, state.best_epoch = values[self.chosen_by], epoch + 1
                 state.best_weights = [np.asarray(w) for w in self.model.student.weights]
         if epoch + 1 > self.epochs - self.averaged_epochs:
             weights = [np.asarray(w, np.float64) for w in self.model.student.weights]
@@ -198,7 +200,7 @@ class _EpochEnd(keras.callbacks.Callback):
         left = (time.monotonic() - self.start) / done * (self.epochs - epoch - 1)
         shown = [
             f"{key.replace('validation_', 'val ')} {values[key]:.3f}"
-            for key in ("loss", "accuracy", "agreement", "validation_ua")
+            for key in ("loss", "accuracy", "agreement", self.chosen_by)
             if key in values
         ]
         say(
@@ -225,6 +227,7 @@ def fit(
     score: Callable[[], Mapping[str, float]] | None = None,
     rate_scale: Callable[[str], float] | None = None,
     varying_shapes: bool = False,
+    chosen_by: str = "ua",
 ) -> int:
     """Trains ``model.student``, or goes on where an earlier call was interrupted.
 
@@ -235,11 +238,12 @@ def fit(
         config: Epochs and learning rate.
         directory: Receives ``history.jsonl``, TensorBoard logs and, until the end, the state.
         name: For the reader's eyes.
-        score: Scores of the current student (``ua`` among them). If given, the weights of the
-            best epoch by UA are kept; without it, those of the last. With
+        score: Scores of the current student (``chosen_by`` among them). If given, the weights of
+            the best epoch are kept; without it, those of the last. With
             ``config.averaged_epochs`` it is for the reader's eyes alone.
         rate_scale: Variable path -> factor on the learning rate.
         varying_shapes: Whether batches differ in shape.
+        chosen_by: The score that is highest in the best epoch.
 
     Returns:
         The epoch whose weights the student now has, from 1; of an average, the last one.
@@ -261,13 +265,16 @@ def fit(
             steps_per_epoch=steps_per_epoch,
             verbose=0,
             shuffle=False,
-            callbacks=[_EpochEnd(state, name, config, score)],
+            callbacks=[_EpochEnd(state, name, config, score, chosen_by)],
         )
     if state.weight_sums:
         model.student.set_weights([total / config.averaged_epochs for total in state.weight_sums])
         if score is not None:
-            ua = score()["ua"]
-            say(f"  {name}: mean of the last {config.averaged_epochs} epochs  val ua {ua:.3f}")
+            value = score()[chosen_by]
+            say(
+                f"  {name}: mean of the last {config.averaged_epochs} epochs  "
+                f"val {chosen_by} {value:.3f}"
+            )
         return state.epochs_done
     if state.best_weights:
         model.student.set_weights(state.best_weights)

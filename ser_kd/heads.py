@@ -16,7 +16,7 @@ import keras
 from keras import layers, ops
 
 LOGITS, DIMENSIONS = "logits", "dimensions"
-"""Names of a multi-task student's outputs, in Keras and in the signature of its .tflite file."""
+"""Names of these students' outputs, in Keras and in the signature of their .tflite file."""
 
 
 @keras.saving.register_keras_serializable(package="ser_kd")
@@ -51,10 +51,12 @@ def dimensional_student(
         name: The model's name.
 
     Returns:
-        A model from float32 log-mel ``[batch, frames, mels]`` in dB to ``[batch, dimensions]``.
+        A model from float32 log-mel ``[batch, frames, mels]`` in dB to a dict, as a multi-task
+        student's but without ``logits``: ``dimensions`` ``[batch, dimensions]`` in -1..1.
     """
     embedding = student.get_layer("embedding").output
-    return keras.Model(student.input, dimensional_head(embedding, dimensions, dropout), name=name)
+    outputs = {DIMENSIONS: dimensional_head(embedding, dimensions, dropout)}
+    return keras.Model(student.input, outputs, name=name)
 
 
 def multi_task_student(

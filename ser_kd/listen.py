@@ -15,7 +15,8 @@ import numpy as np
 
 from ser_kd import streaming
 from ser_kd.errors import UserError
-from ser_kd.predict import Predictor, default_model
+from ser_kd.owner_loop import OwnerLoop
+from ser_kd.predict import Predictor, add_owner_argument, default_model, load_for_owner
 from ser_kd.progress import say
 from ser_kd.streaming import Streamer
 
@@ -40,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--list-devices", action="store_true", help="name the devices and stop")
     parser.add_argument("--json", action="store_true", help="one JSON object per line")
+    add_owner_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -59,7 +61,11 @@ def run(arguments: argparse.Namespace) -> int:
     # Before the model, which may take seconds.
     name, device_rate_hz = _find(sounddevice, arguments.device)
     model = arguments.model or default_model()
-    predictor = Predictor.load(model)
+    owner: OwnerLoop | None = None
+    if arguments.owner_statistics:
+        predictor, owner = load_for_owner(model, arguments.owner_statistics)
+    else:
+        predictor = Predictor.load(model)
     if not arguments.model:
         print(f"model: {model}", file=sys.stderr)
     rate_hz = predictor.frontend.sample_rate_hz
@@ -67,7 +73,14 @@ def run(arguments: argparse.Namespace) -> int:
         rate_hz = device_rate_hz
     microphone = _Microphone(sounddevice, arguments.device, name, rate_hz)
     resample = _resampler(rate_hz, predictor.frontend.sample_rate_hz)
-    streamer = Streamer(predictor.predict_windows, predictor.labels, predictor.frontend)
+    streamer = Streamer(
+        predictor.predict_windows,
+        predictor.labels,
+        predictor.frontend,
+        learn=owner.learn if owner else None,
+    )
+    if owner:
+        print(owner, file=sys.stderr)
     print(f"listening to {name} at {rate_hz} Hz; Ctrl-C ends", file=sys.stderr)
     heard_samples = 0
     try:
@@ -79,6 +92,8 @@ def run(arguments: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         lost = f"; sound was lost {microphone.lost} times" if microphone.lost else ""
         print(f"\nstopped after {heard_samples / rate_hz:.1f} s{lost}", file=sys.stderr)
+        if owner:
+            print(owner, file=sys.stderr)
     return 0
 
 

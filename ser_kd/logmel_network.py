@@ -20,9 +20,10 @@ from ser_kd.config import (
     LogMelConfig,
     StudentConfig,
 )
+from ser_kd.dimensional import TEACHER_DIMENSIONS, DimensionalDistiller, DimensionPredictor
 from ser_kd.distiller import Distiller
-from ser_kd.heads import DIMENSIONS, multi_task_student
-from ser_kd.multi_task import TEACHER_DIMENSIONS, MultiTaskDistiller, categories_of
+from ser_kd.heads import DIMENSIONS, dimensional_student, multi_task_student
+from ser_kd.multi_task import MultiTaskDistiller, categories_of
 from ser_kd.projections import EmbeddingDistiller, spaces_of, with_projections
 from ser_kd.student import build_student, embedding_model
 
@@ -64,14 +65,16 @@ def train_logmel_network(
         seed: Of this network: initial weights, order of the clips, augmentation, dropout.
         name: For the reader's eyes.
         directory: Receives history and resuming state.
-        validation: Log-mel frames and class indices of the clips that choose the epoch (by UA).
+        validation: Log-mel frames and class indices of the clips that choose the epoch (by UA);
+            with ``dimensions.alone`` frames and ratings ``[clips, dimensions]`` (by mean CCC).
             Without it the last epoch is kept.
         views: int ``[clips, views per clip]``: where in ``arrays`` and ``targets`` each clip's
             views are; see ``data.training_batches``. None: every entry is a clip of its own.
         dimensions: Weights and dropout of the continuous targets, where there are some.
 
     Returns:
-        The trained network; with continuous targets as ``heads.multi_task_student`` makes it.
+        The trained network; with continuous targets as ``heads.multi_task_student`` makes it, with
+        ``dimensions.alone`` as ``heads.dimensional_student`` does.
     """
     keras.utils.set_random_seed(seed)
     window = logmel.frames(audio.window_samples)
@@ -82,13 +85,19 @@ def train_logmel_network(
     labelled = first_views[targets["labels"][first_views].sum(axis=1) > 0]
     mean, deviation = data.feature_statistics(arrays.take(labelled))
     model.get_layer("standardize").set_statistics(mean, deviation)
+    student = model
+    if DIMENSIONS in targets:
+        with_dimensions = dimensional_student if dimensions.alone else multi_task_student
+        model = with_dimensions(student, targets[DIMENSIONS].shape[1], dimensions.dropout)
     score = None
     if validation is not None:
-        predictor = LogMelPredictor(model, data.Windowing.of(audio, logmel))
+        windowing = data.Windowing.of(audio, logmel)
+        predictor = (
+            DimensionPredictor(model, windowing)
+            if dimensions.alone
+            else LogMelPredictor(student, windowing)
+        )
         score = functools.partial(predictor.score, *validation)
-    if DIMENSIONS in targets:
-        count = targets[DIMENSIONS].shape[1]
-        model = multi_task_student(model, count, dimensions.dropout)
     fit_logmel_network(
         model,
         mean,
@@ -127,8 +136,8 @@ def fit_logmel_network(
     """The part of ``train_logmel_network`` that has a network and its statistics: the training.
 
     Args:
-        model: Log-mel ``[batch, frames, mels]`` -> logits, or as ``heads.multi_task_student`` makes
-            it; its weights are changed.
+        model: Log-mel ``[batch, frames, mels]`` -> logits, or as ``heads.multi_task_student`` or
+            ``heads.dimensional_student`` makes it; its weights are changed.
         mean_db: Mean log-mel ``[mels]`` of the training clips, which masks and shifts fill in.
         arrays: See ``train_logmel_network``, as for all that is not named here.
         targets: See there.
@@ -172,6 +181,7 @@ def fit_logmel_network(
         directory,
         name,
         score,
+        chosen_by="ccc" if dimensions.alone else "ua",
     )
 
 
@@ -182,6 +192,9 @@ def _distiller(
     targets: Mapping[str, np.ndarray],
     name: str,
 ) -> Distiller:
+    taught = dimensions.teacher_weight if TEACHER_DIMENSIONS in targets else 0.0
+    if dimensions.alone:
+        return DimensionalDistiller(model, dimensions.weight, taught, name=name)
     shared: dict[str, Any] = {
         "label_weight": distill.label_weight,
         "logit_weight": distill.logit_weight,
@@ -196,7 +209,6 @@ def _distiller(
     if DIMENSIONS in targets:
         both = with_projections(categories_of(model), spaces).output, model.output[DIMENSIONS]
         whole = keras.Model(model.input, both, name=model.name)
-        taught = dimensions.teacher_weight if TEACHER_DIMENSIONS in targets else 0.0
         return MultiTaskDistiller(whole, dimensions.weight, taught, **shared)
     if spaces:
         return EmbeddingDistiller(with_projections(model, spaces), **shared)

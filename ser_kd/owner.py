@@ -9,6 +9,7 @@ be told from them.
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,61 @@ PRIOR_CLIPS = 2.0
 """The corpus counts as so many of the owner's clips."""
 MAX_CLIPS = 200
 """Older clips fade once there are as many, so that a new phone, room or year is followed."""
+CLASSIFY_OWNER, LISTEN_TO_OWNER = "classify_owner", "listen_to_owner"
+"""Signatures of a waveform model. ``pcm [1, samples]`` and ``statistics [2, mels]`` (mean and
+deviation of a voice in dB) -> ``probabilities``; ``pcm`` -> ``total [mels]``, ``squares [mels]``
+and ``frames [1]``, sums over its frames."""
+AT_FLOOR_DB = 1e-2
+"""What is so little above the front end's floor is at it: runtimes differ in their logarithm."""
 _FORMAT = 1
 _LEAST_DEVIATION_DB = 1e-3
+
+
+@dataclass(frozen=True, eq=False)
+class Corpus:
+    """What voices are moved to: the statistics that a student standardises its features with.
+
+    Attributes:
+        mean_db: float32 ``[mels]`` in dB.
+        deviation_db: The same, above 0.
+        prior_clips: How many of the owner's clips it counts as.
+    """
+
+    mean_db: np.ndarray
+    deviation_db: np.ndarray
+    prior_clips: float = PRIOR_CLIPS
+
+    def as_json(self) -> dict[str, Any]:
+        """For ``frontend.json``; the numbers come back as they were."""
+        return {
+            "mean_db": [float(f"{value:.9g}") for value in self.mean_db],
+            "deviation_db": [float(f"{value:.9g}") for value in self.deviation_db],
+            "prior_clips": self.prior_clips,
+        }
+
+    @classmethod
+    def from_json(cls, facts: Any) -> "Corpus":
+        """What ``as_json`` gave.
+
+        Raises:
+            ValueError: It is something else.
+        """
+        try:
+            mean_db, deviation_db = (
+                np.array(facts[name], np.float32) for name in ("mean_db", "deviation_db")
+            )
+            prior_clips = float(facts["prior_clips"])
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"{type(error).__name__}: {error}") from None
+        if (
+            mean_db.ndim != 1
+            or mean_db.shape != deviation_db.shape
+            or not np.isfinite([*mean_db, *deviation_db, prior_clips]).all()
+            or not (deviation_db > 0).all()
+            or prior_clips < 0
+        ):
+            raise ValueError("no mean and deviation of each mel band, or no prior_clips")
+        return cls(mean_db, deviation_db, prior_clips)
 
 
 @dataclass(frozen=True)
@@ -56,21 +110,36 @@ class OwnerStatistics:
             raise ValueError(
                 f"log-mel frames {list(frames.shape)}: [frames, {len(self.total) or 'mels'}] needed"
             )
-        if not np.isfinite(frames).all():
+        return self.added(len(frames), frames.sum(0), (frames**2).sum(0))
+
+    def added(self, frames: float, total: np.ndarray, squares: np.ndarray) -> "OwnerStatistics":
+        """The statistics after one more clip, of which the sums are known.
+
+        Args:
+            frames: How many it has.
+            total: Their sum ``[mels]`` in dB.
+            squares: The sum of their squares ``[mels]``.
+
+        Raises:
+            ValueError: Other mel bands than before, or numbers that are not finite.
+        """
+        total, squares = np.asarray(total, np.float64), np.asarray(squares, np.float64)
+        if self.frames and not total.shape == squares.shape == self.total.shape:
+            raise ValueError(
+                f"sums {list(total.shape)} and {list(squares.shape)}: [{len(self.total)}] needed"
+            )
+        if not np.isfinite([frames, *total, *squares]).all():
             raise ValueError("log-mel frames that are not finite numbers")
-        if not len(frames):
+        if not frames:
             return self
-        keep = min(1.0, (MAX_CLIPS - 1) / self.clips) if self.clips else 1.0
-        before = (
-            self
-            if self.frames
-            else OwnerStatistics(0.0, 0.0, np.zeros(frames.shape[1]), np.zeros(frames.shape[1]))
-        )
+        if not self.frames:
+            return OwnerStatistics(1.0, float(frames), total, squares)
+        keep = min(1.0, (MAX_CLIPS - 1) / self.clips)
         return OwnerStatistics(
-            keep * before.clips + 1.0,
-            keep * before.frames + len(frames),
-            keep * before.total + frames.sum(0),
-            keep * before.squares + (frames**2).sum(0),
+            keep * self.clips + 1.0,
+            keep * self.frames + frames,
+            keep * self.total + total,
+            keep * self.squares + squares,
         )
 
     def voice(
@@ -102,10 +171,16 @@ class OwnerStatistics:
             (share * own_deviation + (1.0 - share) * deviation_db).astype(np.float32),
         )
 
-    def write(self, path: Path) -> None:
-        """Writes them as JSON, atomically. The file holds two numbers per mel band, no sound."""
+    def write(self, path: Path, front_end: Mapping[str, float] | None = None) -> None:
+        """Writes them as JSON, atomically. The file holds two numbers per mel band, no sound.
+
+        Args:
+            path: The file.
+            front_end: What the mel bands are, for ``read`` to compare.
+        """
         facts = {
             "format": _FORMAT,
+            "front_end": dict(front_end or {}),
             "clips": self.clips,
             "frames": self.frames,
             "total": self.total.tolist(),
@@ -115,11 +190,15 @@ class OwnerStatistics:
             partial.write_text(json.dumps(facts), encoding="utf-8")
 
     @classmethod
-    def read(cls, path: Path) -> "OwnerStatistics":
+    def read(cls, path: Path, front_end: Mapping[str, float] | None = None) -> "OwnerStatistics":
         """Reads what ``write`` wrote; a file that is not there is a voice nobody has heard yet.
 
+        Args:
+            path: The file.
+            front_end: What the mel bands have to be; None = whatever they are.
+
         Raises:
-            UserError: The file is damaged or something else.
+            UserError: The file is damaged, something else, or of another front end.
         """
         try:
             facts: Any = files.read_json(path)
@@ -146,6 +225,12 @@ class OwnerStatistics:
             whole = False
         if not whole:
             raise UserError(f"{path}: no owner's statistics; delete it to begin anew")
+        bands = facts.get("front_end", {})
+        if front_end is not None and known.frames and bands != dict(front_end):
+            raise UserError(
+                f"{path}: was learnt with the mel bands {bands}, this model has {dict(front_end)}: "
+                "name another file, or delete this one to begin anew"
+            )
         return known
 
 
@@ -170,5 +255,21 @@ def to_corpus(
     """
     scale = corpus[1] / voice[1]
     moved = (logmel - voice[0]) * scale + corpus[0]
-    result: np.ndarray = np.where(logmel > floor_db, moved, logmel).astype(np.float32)
+    heard = logmel > floor_db + AT_FLOOR_DB
+    result: np.ndarray = np.where(heard, moved, logmel).astype(np.float32)
+    return result
+
+
+def sounding(logmel: np.ndarray, floor_db: float) -> np.ndarray:
+    """The frames that are not digital silence, such as what follows a short clip.
+
+    Args:
+        logmel: ``[..., frames, mels]`` in dB.
+        floor_db: The front end's floor.
+
+    Returns:
+        ``[sounding frames, mels]``.
+    """
+    frames = logmel.reshape(-1, logmel.shape[-1])
+    result: np.ndarray = frames[frames.max(axis=1) > floor_db + AT_FLOOR_DB]
     return result

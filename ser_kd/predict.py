@@ -7,7 +7,7 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,8 @@ from ser_kd import files, streaming
 from ser_kd.audio import AudioError, decode, is_silent, to_float, to_int16, window_starts
 from ser_kd.config import Config, LogMelConfig
 from ser_kd.errors import UserError
+from ser_kd.owner import CLASSIFY_OWNER, LISTEN_TO_OWNER, Corpus, sounding, to_corpus
+from ser_kd.owner_loop import OwnerLoop, Voices
 from ser_kd.progress import say
 from ser_kd.streaming import Streamer
 from ser_kd.targets import softmax
@@ -37,7 +39,8 @@ class Frontend:
 
     See ``ser_kd.config.AudioConfig`` and ``LogMelConfig``. ``frames`` is the number of log-mel
     frames in a window; windows of a longer clip start every ``window_hop_samples``. Logits are
-    divided by ``temperature`` before softmax; the waveform model has that inside of it.
+    divided by ``temperature`` before softmax; the waveform model has that inside of it. ``corpus``
+    is what a known voice's frames are moved to (``ser_kd.owner``); older exports lack it.
     """
 
     sample_rate_hz: int
@@ -51,9 +54,13 @@ class Frontend:
     floor_db: float
     frames: int
     temperature: float = 1.0
+    # Found by training, not set by the run's configuration, which is what front ends differ by.
+    corpus: Corpus | None = field(default=None, compare=False)
 
     @classmethod
-    def of(cls, config: Config, temperature: float = 1.0) -> "Frontend":
+    def of(
+        cls, config: Config, temperature: float = 1.0, corpus: Corpus | None = None
+    ) -> "Frontend":
         """The front end of a run, whose student's logits want this temperature."""
         from ser_kd.data import Windowing
 
@@ -70,6 +77,7 @@ class Frontend:
             floor_db=logmel.floor_db,
             frames=logmel.frames(window_samples),
             temperature=temperature,
+            corpus=corpus,
         )
 
     @classmethod
@@ -81,7 +89,11 @@ class Frontend:
         """
         try:
             values = {"temperature": cls.temperature, **files.read_json(path)}
-            frontend = cls(**{f.name: f.type(values[f.name]) for f in dataclasses.fields(cls)})  # type: ignore[operator]
+            numbers = [f for f in dataclasses.fields(cls) if f.name != "corpus"]
+            frontend = cls(
+                **{f.name: f.type(values[f.name]) for f in numbers},  # type: ignore[operator]
+                corpus=Corpus.from_json(values["corpus"]) if values.get("corpus") else None,
+            )
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(
                 f"{path} is not a front end's description ({type(error).__name__}: {error}); "
@@ -92,7 +104,18 @@ class Frontend:
             raise UserError(f"{path}: frames = {frontend.frames}, but a window has {wanted}")
         if not 0.0 < frontend.temperature < float("inf"):
             raise UserError(f"{path}: temperature = {frontend.temperature}; it is above 0")
+        if frontend.corpus and len(frontend.corpus.mean_db) != frontend.mels:
+            raise UserError(
+                f"{path}: mels = {frontend.mels} does not fit corpus, which has "
+                f"{len(frontend.corpus.mean_db)}; export the run again"
+            )
         return frontend
+
+    def as_json(self) -> dict[str, Any]:
+        """What ``read`` reads."""
+        facts = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        facts["corpus"] = self.corpus and self.corpus.as_json()
+        return {name: value for name, value in facts.items() if value is not None}
 
     @property
     def logmel(self) -> LogMelConfig:
@@ -105,6 +128,12 @@ class Frontend:
             self.max_hz,
             self.floor_db,
         )
+
+    @property
+    def mel_bands(self) -> dict[str, float]:
+        """What makes a frame's numbers what they are: statistics of other bands are others."""
+        names = ("sample_rate_hz", "fft_samples", "mels", "min_hz", "max_hz", "floor_db")
+        return {name: getattr(self, name) for name in names}
 
 
 @dataclass(frozen=True)
@@ -128,6 +157,7 @@ class Predictor:
     Attributes:
         labels: Class names, in the order of the probabilities.
         frontend: How audio becomes the model's input.
+        voices: What the model can do with its owner's voice; None = nothing.
     """
 
     def __init__(
@@ -135,10 +165,12 @@ class Predictor:
         predict_windows: Callable[[np.ndarray], np.ndarray],
         labels: tuple[str, ...],
         frontend: Frontend,
+        voices: Voices | None = None,
     ) -> None:
         self._predict_windows = predict_windows
         self.labels = labels
         self.frontend = frontend
+        self.voices = voices
 
     @classmethod
     def load(cls, path: Path) -> "Predictor":
@@ -157,16 +189,18 @@ class Predictor:
             raise UserError(f"{path}: no such model")
         labels, frontend = _find_frontend(path)
         predict: Callable[[np.ndarray], np.ndarray]
+        voices, corpus = None, frontend.corpus
         takes: tuple[int, ...] = (frontend.frames, frontend.mels)
         if path.suffix == ".tflite":
             model = TFLiteModel(path)
             inputs, outputs, predict = model.input_shape, model.output_shape, model.predict
             if model.hears_waveforms:
                 takes = (frontend.window_samples,)
+                voices = _waveform_voices(model, corpus)
         else:
             network = load_keras(path)
             inputs, outputs = network.input_shape, network.output_shape
-            predict = keras_logits(network)
+            predict, corpus = keras_logits(network), keras_corpus(network)
         wanted = takes, (len(labels),)
         if isinstance(inputs, dict) or (tuple(inputs[1:]), tuple(outputs[1:])) != wanted:
             raise UserError(
@@ -175,8 +209,9 @@ class Predictor:
                 f"{len(labels)} labels"
             )
         if len(takes) > 1:
-            predict = _with_front_end(predict, frontend)
-        return cls(predict, labels, frontend)
+            logits, predict = predict, _with_front_end(predict, frontend)
+            voices = _logmel_voices(logits, frontend, corpus)
+        return cls(predict, labels, frontend, voices)
 
     def predict_windows(self, windows: np.ndarray) -> np.ndarray:
         """Class probabilities of windows.
@@ -224,7 +259,10 @@ class Predictor:
         Raises:
             AudioError: The file cannot be used.
         """
-        waveform = decode(path, self.frontend.sample_rate_hz)
+        return self.hear(decode(path, self.frontend.sample_rate_hz))
+
+    def hear(self, waveform: np.ndarray) -> Prediction:
+        """What the model says of a clip; ``waveform`` as for ``predict_waveform``."""
         seconds = len(waveform) / self.frontend.sample_rate_hz
         return Prediction(self.predict_waveform(waveform), seconds, is_silent(waveform))
 
@@ -266,6 +304,33 @@ def keras_logits(model: "keras.Model") -> Callable[[np.ndarray], np.ndarray]:
     return lambda windows: run(tf.constant(windows, tf.float32)).numpy()
 
 
+def keras_corpus(model: "keras.Model") -> Corpus | None:
+    """What a log-mel model standardises its features with; None = it is another kind of model."""
+    try:
+        standardize = model.get_layer("standardize")
+        return Corpus(np.asarray(standardize.mean), np.asarray(standardize.deviation))
+    except (ValueError, AttributeError):
+        return None
+
+
+def load_for_owner(model: Path, statistics: Path) -> tuple[Predictor, OwnerLoop]:
+    """A predictor that knows its owner as far as ``statistics`` does, and what lets it learn.
+
+    Raises:
+        UserError: As ``Predictor.load``; the model cannot be moved to a voice; or the file with the
+            statistics is damaged or of another front end.
+    """
+    stranger = Predictor.load(model)
+    if stranger.voices is None:
+        raise UserError(
+            f"{model} cannot learn its owner's voice: it has no signature {CLASSIFY_OWNER}, or its "
+            "frontend.json no corpus; export its run again (python -m export RUN_DIR)"
+        )
+    owner = OwnerLoop(statistics, stranger.voices, stranger.frontend)
+    known = Predictor(owner.predict_windows, stranger.labels, stranger.frontend, stranger.voices)
+    return known, owner
+
+
 def _with_front_end(
     predict_logits: Callable[[np.ndarray], np.ndarray], frontend: Frontend
 ) -> Callable[[np.ndarray], np.ndarray]:
@@ -275,6 +340,49 @@ def _with_front_end(
     logmel = LogMel(frontend.logmel)
     temperature = frontend.temperature
     return lambda windows: softmax(predict_logits(np.asarray(logmel(windows))) / temperature)
+
+
+def _logmel_voices(
+    predict_logits: Callable[[np.ndarray], np.ndarray], frontend: Frontend, corpus: Corpus | None
+) -> Voices | None:
+    from ser_kd.features import LogMel
+
+    if corpus is None:
+        return None
+    logmel, floor_db = LogMel(frontend.logmel), frontend.floor_db
+    target = corpus.mean_db, corpus.deviation_db
+
+    def predict_windows(windows: np.ndarray, voice: np.ndarray) -> np.ndarray:
+        moved = to_corpus(np.asarray(logmel(windows)), (voice[0], voice[1]), target, floor_db)
+        return softmax(predict_logits(moved) / frontend.temperature)
+
+    def sums(windows: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+        frames = sounding(np.asarray(logmel(windows)), floor_db).astype(np.float64)
+        return len(frames), frames.sum(0), (frames**2).sum(0)
+
+    return Voices(corpus, predict_windows, sums)
+
+
+def _waveform_voices(model: TFLiteModel, corpus: Corpus | None) -> Voices | None:
+    if corpus is None or not {CLASSIFY_OWNER, LISTEN_TO_OWNER} <= set(model.signatures):
+        return None
+
+    def predict_windows(windows: np.ndarray, voice: np.ndarray) -> np.ndarray:
+        answers = (
+            model.run(CLASSIFY_OWNER, pcm=window[np.newaxis], statistics=voice)
+            for window in windows
+        )
+        return np.concatenate([answer["probabilities"] for answer in answers])
+
+    def sums(windows: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+        parts = [model.run(LISTEN_TO_OWNER, pcm=window[np.newaxis]) for window in windows]
+        frames, total, squares = (
+            np.stack([part[name] for part in parts]).sum(axis=0, dtype=np.float64)
+            for name in ("frames", "total", "squares")
+        )
+        return float(frames[0]), total, squares
+
+    return Voices(corpus, predict_windows, sums)
 
 
 def _find_frontend(model: Path) -> tuple[tuple[str, ...], Frontend]:
@@ -329,6 +437,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="hear each file as a microphone would: an answer every 0.5 s, or 'no speech'",
     )
     parser.add_argument("--json", action="store_true", help="one JSON object per line")
+    add_owner_argument(parser)
+
+
+def add_owner_argument(parser: argparse.ArgumentParser) -> None:
+    """``--owner-statistics FILE``, for every command that hears one person."""
+    parser.add_argument(
+        "--owner-statistics",
+        type=Path,
+        metavar="FILE",
+        help="learn the voice of the one person who speaks: each clip is heard with what FILE "
+        "knows, and its speech is then added to FILE, which holds two numbers per mel band and no "
+        "sound; it is made if missing, and deleting it forgets the voice",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -346,16 +467,25 @@ def run(arguments: argparse.Namespace) -> int:
     if not paths:
         raise UserError(f"which audio files? Give them beside the model {given}")
     model = given or default_model()
-    predictor = Predictor.load(model)
+    owner: OwnerLoop | None = None
+    if arguments.owner_statistics:
+        predictor, owner = load_for_owner(model, arguments.owner_statistics)
+    else:
+        predictor = Predictor.load(model)
     if not given:
         print(f"model: {model}", file=sys.stderr)
+    if owner:
+        print(owner, file=sys.stderr)
     failed = 0
     for path in paths:
         try:
             if arguments.stream:
-                _stream(predictor, path, arguments.json)
+                _stream(predictor, path, arguments.json, owner)
                 continue
-            prediction = predictor.predict(path)
+            waveform = decode(path, predictor.frontend.sample_rate_hz)
+            prediction = predictor.hear(waveform)
+            if owner:
+                owner.learn(waveform)
         except AudioError as error:
             failed += 1
             print(f"error: {error}", file=sys.stderr)
@@ -363,15 +493,18 @@ def run(arguments: argparse.Namespace) -> int:
         if prediction.silent:
             print(f"warning: {path} is silent: its label means nothing", file=sys.stderr)
         say(_line(path, prediction, predictor.labels, arguments.json))
+    if owner:
+        print(owner, file=sys.stderr)
     if failed:
         print(f"{failed} of {len(paths)} files could not be read", file=sys.stderr)
     return 1 if failed else 0
 
 
-def _stream(predictor: Predictor, path: Path, as_json: bool) -> None:
+def _stream(predictor: Predictor, path: Path, as_json: bool, owner: OwnerLoop | None) -> None:
     frontend = predictor.frontend
     waveform = decode(path, frontend.sample_rate_hz)
-    streamer = Streamer(predictor.predict_windows, predictor.labels, frontend)
+    learn = owner.learn if owner else None
+    streamer = Streamer(predictor.predict_windows, predictor.labels, frontend, learn=learn)
     for start in range(0, len(waveform), frontend.sample_rate_hz):
         for update in streamer.push(waveform[start : start + frontend.sample_rate_hz]):
             say(streaming.line(update, predictor.labels, as_json, str(path)))

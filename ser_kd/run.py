@@ -281,6 +281,9 @@ class Run:
 
     @property
     def student_path(self) -> Path:
+        """The student: ``student.keras``, or ``dimensions_path`` where it has no categories."""
+        if self.config.dimensions.alone:
+            return self.dimensions_path
         return self.directory / "student.keras"
 
     @property
@@ -290,8 +293,13 @@ class Run:
 
     @property
     def baseline_dir(self) -> Path:
-        """Where the student that learns from labels alone is trained."""
+        """Where the student that learns from labels (or ratings) alone is trained."""
         return self.directory / "baseline"
+
+    @property
+    def baseline_name(self) -> str:
+        """What tables call a student that no teacher teaches."""
+        return f"student, {self.config.ground_truth} alone"
 
     @property
     def int8_aware_dir(self) -> Path:

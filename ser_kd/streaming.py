@@ -66,6 +66,9 @@ class Streamer:
         hop_seconds: Distance of the updates, above 0.
         smoothing_seconds: Time constant; 0 = no smoothing.
         gate: Says what speech is.
+        learn: Hears float32 ``[samples]``, up to a window of them, after the answer for a window
+            with speech, and says whether it could use them; what it used it never hears again
+            (``OwnerLoop.learn``).
 
     Raises:
         ValueError: A time is out of range.
@@ -79,6 +82,7 @@ class Streamer:
         hop_seconds: float = 0.5,
         smoothing_seconds: float = 1.0,
         gate: SpeechGate | None = None,
+        learn: Callable[[np.ndarray], bool] | None = None,
     ) -> None:
         self._rate_hz = frontend.sample_rate_hz
         self._window_samples = frontend.window_samples
@@ -91,6 +95,8 @@ class Streamer:
         self._first_samples = min(round(_FIRST_SECONDS * self._rate_hz), self._window_samples)
         self._smoothing_seconds = smoothing_seconds
         self._gate = gate or SpeechGate()
+        self._learn = learn
+        self._learnt_samples = 0  # of the stream; what came before is not to be learnt from again
         self._recent = np.zeros(0, np.float32)  # the last window, up to the last hop
         self._parts: list[np.ndarray] = []  # what came after it
         self._heard_samples = 0
@@ -141,14 +147,14 @@ class Streamer:
         if self._heard_samples == self._update_samples:
             return []
         self._collect()
-        return [self._update()]
+        return [self._update(last=True)]
 
     def _collect(self) -> None:
         """Moves what came since the last hop into the latest window."""
         self._recent = np.concatenate([self._recent, *self._parts])[-self._window_samples :]
         self._parts = []
 
-    def _update(self) -> Update:
+    def _update(self, last: bool = False) -> Update:
         elapsed_seconds = (self._heard_samples - self._update_samples) / self._rate_hz
         self._update_samples = self._heard_samples
         time_seconds = self._heard_samples / self._rate_hz
@@ -163,7 +169,15 @@ class Streamer:
             kept = math.exp(-elapsed_seconds / self._smoothing_seconds)
             probs = kept * self._probs + (1 - kept) * probs
         self._probs = probs.astype(np.float32)
+        self._let_learn(last)
         return Update(time_seconds, self._labels[int(probs.argmax())], self._probs.copy(), share)
+
+    def _let_learn(self, last: bool) -> None:
+        """Offers what is new once it fills a window, or at the end of the stream."""
+        new = min(self._heard_samples - self._learnt_samples, self._window_samples)
+        enough = self._first_samples if last else self._window_samples
+        if self._learn and new >= enough and self._learn(self._recent[-new:]):
+            self._learnt_samples = self._heard_samples
 
 
 def line(update: Update, labels: tuple[str, ...], as_json: bool = False, file: str = "") -> str:

@@ -68,7 +68,7 @@ def check_flatbuffer(path: Path | str) -> None:
 
 
 def read_tensors(path: Path | str) -> list[Tensor]:
-    """The tensors of all subgraphs, read from the file itself.
+    """The tensors of all subgraphs, read from the file itself; one that several share comes once.
 
     Raises:
         UserError: As ``check_flatbuffer``.
@@ -196,6 +196,26 @@ class TFLiteModel:
     def output_step(self) -> float:
         """Difference between two neighbouring output values of an int8 model; 0 for float."""
         return float(self._output["quantization"][0])
+
+    @property
+    def signatures(self) -> tuple[str, ...]:
+        """Keys of the file's signatures."""
+        return tuple(self._interpreter.get_signature_list())
+
+    def run(self, signature: str, **inputs: np.ndarray) -> dict[str, np.ndarray]:
+        """Runs a signature of float inputs and outputs.
+
+        Args:
+            signature: One of ``signatures``.
+            inputs: Each of its inputs, float32.
+
+        Returns:
+            Its outputs by name.
+        """
+        # Not kept: as long as there is a runner, the interpreter refuses to be run by itself.
+        runner = self._interpreter.get_signature_runner(signature)
+        outputs: dict[str, np.ndarray] = runner(**inputs)
+        return outputs
 
     def predict(self, features: np.ndarray) -> np.ndarray:
         """Runs one row after the other.
@@ -364,10 +384,14 @@ def _read_model(model: _Table) -> list[Tensor]:
             tensor_map.text(0)
             _within([tensor_map.number(1, "<I")], len(subgraphs[graph]), "tensor")
         signature.text(2)
-    return [tensor for tensors in subgraphs for tensor in tensors]
+    # By their places in the file: graphs may point at the same tables.
+    return list({place: tensor for tensors in subgraphs for place, tensor in tensors}.values())
 
 
-def _read_subgraph(graph: _Table, operators: list[int], buffers: list[int]) -> list[Tensor]:
+def _read_subgraph(
+    graph: _Table, operators: list[int], buffers: list[int]
+) -> list[tuple[int, Tensor]]:
+    """Its tensors, each with its place in the file."""
     graph.text(4)
     tables = list(graph.tables(0))
     for field in (1, 2):
@@ -386,7 +410,10 @@ def _read_subgraph(graph: _Table, operators: list[int], buffers: list[int]) -> l
             options.vector(0)
         places = _BIAS_INPUTS.get(operators[code], ())
         biases |= {inputs[place] for place in places if place < len(inputs)}
-    return [_read_tensor(table, index in biases, buffers) for index, table in enumerate(tables)]
+    return [
+        (table.position, _read_tensor(table, index in biases, buffers))
+        for index, table in enumerate(tables)
+    ]
 
 
 def _read_tensor(table: _Table, bias: bool, buffers: list[int]) -> Tensor:

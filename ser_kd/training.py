@@ -20,10 +20,11 @@ from ser_kd.config import (
     teacher_order,
 )
 from ser_kd.data import feature_statistics
+from ser_kd.dimensional import TEACHER_DIMENSIONS
 from ser_kd.errors import UserError
 from ser_kd.heads import DIMENSIONS
 from ser_kd.logmel_network import train_logmel_network
-from ser_kd.multi_task import TEACHER_DIMENSIONS, categories_of
+from ser_kd.multi_task import categories_of
 from ser_kd.predict import load_keras
 from ser_kd.progress import say
 from ser_kd.projections import embedding_targets
@@ -44,9 +45,11 @@ def all_teacher_targets(run: Run, run_data: RunData) -> dict[str, Targets]:
     what is wrong with the ratings that the student is to learn.
     """
     run_data.ratings(run_data.ids("training")[:1])
+    if run.config.dimensions.alone:
+        _require_ratings(run_data)
     if run.config.dimensions.teacher_weight > 0:
         _require_dimensions(run, run_data)
-    teachers, distill = run.config.teachers, run.config.distill
+    teachers, distill = run.config.teachers_in_use, run.config.distill
     for name, teacher in teachers.items():
         if not isinstance(teacher, FileTeacherConfig) and not targets_path(name, run).exists():
             make_teacher(name, run.config, run_data)
@@ -64,14 +67,14 @@ def all_teacher_targets(run: Run, run_data: RunData) -> dict[str, Targets]:
 
 
 def distilled_student(run: Run, run_data: RunData, targets: Mapping[str, Targets]) -> keras.Model:
-    """The student that learns from labels and teachers: ``student.keras``.
+    """The student that learns from labels (or ratings) and teachers: ``run.student_path``.
 
     Each time a clip is drawn, so is one of its views, the clip itself included; the student is
     shown that view and learns what the teachers say of it. An epoch covers labelled and unlabelled
     clips alike; an unlabelled one has no part in the label term.
     """
     distill, logits = _teaching(run, run_data, targets)
-    name = "student, distilled" if logits else "student, labels alone"
+    name = "student, distilled" if logits else run.baseline_name
     return _student(run, run_data, run.directory, distill, logits, name)
 
 
@@ -96,12 +99,14 @@ def int8_student(
 def _teaching(
     run: Run, run_data: RunData, targets: Mapping[str, Targets]
 ) -> tuple[DistillConfig, dict[str, np.ndarray]]:
-    """Weights of the loss, and the teachers' logits if there are teachers."""
-    config = run.config.distill
-    chosen = {name: targets[name] for name in (config.teachers or targets)}
-    if not chosen:
+    """Weights of the loss, and what the teachers say if there are teachers."""
+    if not targets:
         return LABELS_ONLY, {}
     ids, views = _student_ids(run_data)
+    if run.config.dimensions.alone:
+        return LABELS_ONLY, {TEACHER_DIMENSIONS: _mean_dimensions(targets, ids, views)}
+    config = run.config.distill
+    chosen = {name: targets[name] for name in (config.teachers or targets)}
     taught = {
         "teacher_logits": mix_teachers(chosen, config.teachers, ids, config.temperature, views)
     }
@@ -145,6 +150,19 @@ def _require_dimensions(run: Run, run_data: RunData) -> None:
     )
 
 
+def _require_ratings(run_data: RunData) -> None:
+    """Of the clips that teach a student of dimensions alone, and of those that choose its epoch."""
+    for part in ("training", "validation"):
+        ids = run_data.ids(part)
+        rated = (column[np.isfinite(column)] for column in run_data.ratings(ids).T)
+        if not any(len(np.unique(values)) > 1 for values in rated):
+            names = ", ".join(dimension.name for dimension in run_data.dimensions)
+            raise UserError(
+                f"dimensions.alone = true: among {len(ids):,} {part} clips no two are rated "
+                f"differently ({names}), so there is nothing to tell; rate some of them"
+            )
+
+
 def _student_ids(run_data: RunData) -> tuple[list[str], list[int]]:
     """Clip id and view of everything that the distilled student may be shown."""
     ids, views = zip(*run_data.student_views, strict=True)
@@ -152,12 +170,12 @@ def _student_ids(run_data: RunData) -> tuple[list[str], list[int]]:
 
 
 def baseline_student(run: Run, run_data: RunData) -> keras.Model:
-    """The same student from labels alone, everything else equal: ``baseline/student.keras``.
+    """The same student from labels (or ratings) alone, everything else equal: in ``baseline/``.
 
     It is shown the same views. Speech without labels has nothing to teach it, so its epochs are
     shorter by that.
     """
-    return _student(run, run_data, run.baseline_dir, LABELS_ONLY, {}, "student, labels alone")
+    return _student(run, run_data, run.baseline_dir, LABELS_ONLY, {}, run.baseline_name)
 
 
 def _student(
@@ -176,9 +194,12 @@ def _student(
         fitting.forget_state(directory)  # a kill may have come in between
         return load_keras(path)
     config = run.config
+    alone = config.dimensions.alone
     training = run_data.training_logmel
     validation = run_data.logmel.select(run_data.ids("validation"))
-    truth = run_data.one_hot(validation.ids).argmax(1)
+    truth = (
+        run_data.ratings(validation.ids) if alone else run_data.one_hot(validation.ids).argmax(1)
+    )
     ratings = {DIMENSIONS: run_data.ratings(training.ids)} if run_data.dimensions else {}
     shared: dict[str, Any] = {
         "arrays": training,
@@ -197,7 +218,9 @@ def _student(
         "name": name,
         "directory": directory,
         "validation": (validation, truth),
-        "views": run_data.student_rows(with_unlabelled=distill.logit_weight > 0),
+        "views": run_data.student_rows(
+            with_unlabelled=distill.logit_weight > 0 or TEACHER_DIMENSIONS in teacher_logits
+        ),
     }
     if calibration is None:
         model = train_logmel_network(
@@ -207,7 +230,7 @@ def _student(
         model = fine_tune_for_int8(
             load_keras(run.student_path), calibration, fit=_int8_fit(config), **shared
         )
-    if ratings:
+    if ratings and not alone:
         with files.atomic(directory / run.dimensions_path.name) as partial:
             model.save(partial)
         model = categories_of(model)

@@ -52,7 +52,16 @@ def test_some_of_a_corpus_or_columns_of_ones_own() -> None:
             r"corpus 'folder' has no dimensions of its own .*such as valence = \[1, 7\]",
         ),
         ("emodb", None, "there are some in crema_d, msp_podcast, iemocap"),
-        ("iemocap", {"valense": (1, 5)}, "no dimension 'valense': did you mean 'valence'"),
+        (
+            "iemocap",
+            {"valense": (1, 5)},
+            r"'iemocap' has no dimension 'valense' \(did you mean 'valence'\?\); it has valence, a",
+        ),
+        (
+            "iemocap",
+            {"pain": (0, 1)},
+            "corpus 'iemocap' has no dimension 'pain'; it has valence, arousal, dominance",
+        ),
         ("folder", {"pain": (10, 0)}, "'pain' cannot run from 10 to 0"),
         ("folder", {"pain": (1, 1)}, "'pain' cannot run from 1 to 1"),
         ("folder", {"pain": (0, math.inf)}, "'pain' cannot run from 0 to inf"),

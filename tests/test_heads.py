@@ -110,13 +110,15 @@ def test_both_tasks_from_one_body():
 def test_dimensions_alone():
     student, windows = tiny_student(), windows_of(5)
     alone = heads.dimensional_student(student, DIMENSIONS)
-    assert alone(windows).shape == (5, DIMENSIONS)
+    assert set(alone.output) == {"dimensions"}
+    assert alone(windows)["dimensions"].shape == (5, DIMENSIONS)
     assert "logits" not in {layer.name for layer in alone.layers}
     both = heads.multi_task_student(student, DIMENSIONS)
     both.get_layer("dimension_values").set_weights(
         alone.get_layer("dimension_values").get_weights()
     )
-    np.testing.assert_allclose(alone(windows), both(windows)["dimensions"], atol=1e-6)
+    said = alone(windows)["dimensions"]
+    np.testing.assert_allclose(said, both(windows)["dimensions"], atol=1e-6)
 
 
 def test_saved_and_loaded_again(tmp_path: Path):

@@ -14,6 +14,8 @@ from test_streaming import LABELS, loudness, voice
 
 from ser_kd import listen
 from ser_kd.__main__ import main
+from ser_kd.owner import Corpus
+from ser_kd.owner_loop import Voices
 from ser_kd.predict import Frontend, Predictor
 
 ROOT = Path(__file__).parents[1]
@@ -145,6 +147,37 @@ def test_a_chunk_wise_resampler_is_a_resampler():
     assert 15_000 < len(parts) < 16_000
     whole = soxr.resample(sound, 44_100, 16_000)
     np.testing.assert_allclose(parts, whole[: len(parts)], atol=1e-3)
+
+
+def test_it_learns_its_owners_voice(microphone, ctrl_c, capsys, monkeypatch, tmp_path):
+    microphone(voice(7.0))
+    asked = []
+
+    def predict_windows(windows, statistics):
+        asked.append(statistics[0][0])
+        return loudness(windows)
+
+    corpus = Corpus(np.zeros(64, np.float32), np.ones(64, np.float32))
+    voices = Voices(corpus, predict_windows, lambda _: (1.0, np.full(64, 3.0), np.full(64, 9.0)))
+    monkeypatch.setattr(
+        Predictor, "load", classmethod(lambda cls, _: cls(loudness, LABELS, FRONTEND, voices))
+    )
+    path = tmp_path / "owner.json"
+    ctrl_c(13)
+    status, lines, err = ask(capsys, "a.tflite", "--owner-statistics", str(path))
+    assert (status, len(lines)) == (0, 13)
+    assert err[0] == f"owner: 0 clips known; to forget them, delete {path}"
+    # From 0 to 3 s and from 3 to 6 s; an answer at 1.0, 1.5, ... 7.0 s.
+    assert err[-1] == f"owner: 2 clips known; to forget them, delete {path}"
+    np.testing.assert_allclose(asked, [0.0] * 5 + [1.0] * 6 + [1.5] * 2)
+
+
+def test_a_model_that_cannot_learn_says_so(microphone, capsys, tmp_path):
+    microphone(voice(1.0))
+    path = tmp_path / "owner.json"
+    status, lines, err = ask(capsys, "a.tflite", "--owner-statistics", str(path))
+    assert (status, lines, path.exists()) == (2, [], False)
+    assert err[0].startswith("error: a.tflite cannot learn its owner's voice: it has no signature")
 
 
 def test_lost_sound_is_said_once_and_counted(microphone, ctrl_c, capsys):

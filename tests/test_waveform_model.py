@@ -18,7 +18,7 @@ from tensorflow.lite.python import schema_py_generated as schema
 from test_export import EMOTIONS, exported_run
 
 from export import convert
-from export.chain import chain, compact, store_as_float16
+from export.chain import Route, chain, compact, store_as_float16
 from export.describe import describe
 from export.frontend import FrontEnd, split
 from ser_kd.config import LogMelConfig
@@ -127,7 +127,9 @@ def test_its_body_is_the_int8_student(exported, model):
 def test_what_an_app_sees(exported, model):
     interpreter = Interpreter(str(model))
     assert interpreter.get_signature_list() == {
-        "classify": {"inputs": ["pcm"], "outputs": ["probabilities"]}
+        "classify": {"inputs": ["pcm"], "outputs": ["probabilities"]},
+        "classify_owner": {"inputs": ["pcm", "statistics"], "outputs": ["probabilities"]},
+        "listen_to_owner": {"inputs": ["pcm"], "outputs": ["frames", "squares", "total"]},
     }
     (given,), (taken,) = interpreter.get_input_details(), interpreter.get_output_details()
     assert (given["shape"].tolist(), given["dtype"]) == ([1, 16_000], np.float32)
@@ -212,8 +214,18 @@ def test_checksums(model):
 
 def test_only_what_fits_is_chained(model):
     body = model.with_name("student_int8.tflite").read_bytes()
+    pieces = {"one": body, "other": body}
     with pytest.raises(ValueError, match=r"shape \[1, 3\] does not fit"):
-        chain([body, body], "a", "b", "c")
+        chain(pieces, [Route("both", ("one", "other"), ("a",), ("b",))])
+    with pytest.raises(ValueError, match=r"one has the outputs \['output_0'\], not 'b'"):
+        chain(pieces, [Route("one", ("one",), ("a",), ("b", "c"))])
+    with pytest.raises(ValueError, match=r"no piece of it has the inputs \['side'\]"):
+        chain(pieces, [Route("one", ("one",), ("a", "side"), ("b",))])
+    routes = [Route(name, (name,), ("a",), ("b",)) for name in pieces]
+    with pytest.raises(ValueError, match="two: other lies apart"):
+        chain(pieces, [*routes, Route("two", ("one", "other"), ("a",), ("b",))])
+    with pytest.raises(ValueError, match="model: one graph and one signature are needed"):
+        chain({"model": model.read_bytes()}, [Route("m", ("model",), ("a",), ("b",))])
     with pytest.raises(ValueError, match="0 constants of shape"):
         store_as_float16(body, (7, 7))
 

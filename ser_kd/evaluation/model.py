@@ -10,6 +10,7 @@ import numpy as np
 
 from ser_kd import metrics
 from ser_kd.calibration import expected_calibration_error, reliability
+from ser_kd.errors import UserError
 from ser_kd.evaluation import others, robustness
 from ser_kd.evaluation.clips import Choice, ClipSet, cross_clips, main_clips
 from ser_kd.evaluation.corruptions import UnavailableError
@@ -56,7 +57,13 @@ def evaluate(
         UserError: There is no such model or corpus, or no clip can be used.
     """
     notes: list[str] = []
-    predictor, own_run = Predictor.load(model), find_run(model)
+    own_run = find_run(model)
+    if own_run and own_run.config.dimensions.alone:
+        raise UserError(
+            f"{model} tells dimensions and no categories, which is what is scored here; its CCC is "
+            f"in {own_run.directory / 'dimensions.json'}"
+        )
+    predictor = Predictor.load(model)
     clips = main_clips(predictor, own_run, choice, notes)
     crossed = [cross_clips(text, predictor, notes) for text in cross]
     say(f"{model.name}: {clips.corpus.name}, {clips.split} part, {len(clips):,} clips")

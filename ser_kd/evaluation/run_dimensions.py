@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from ser_kd import data, files, metrics
+from ser_kd.dimensional import DimensionPredictor
 from ser_kd.evaluation.teaching import knows, row_name
 from ser_kd.heads import DIMENSIONS
-from ser_kd.multi_task import predict_dimensions
 from ser_kd.predict import load_keras
 from ser_kd.run import Run, RunData
 from ser_kd.targets import Targets, read_targets
@@ -95,7 +95,8 @@ def _teachers(run: Run, run_data: RunData) -> dict[str, Targets]:
     """Those that tell dimensions."""
     count, labels = len(run_data.dimensions), run_data.labels
     targets = {
-        name: read_targets(targets_path(name, run), labels, count) for name in run.config.teachers
+        name: read_targets(targets_path(name, run), labels, count)
+        for name in run.config.teachers_in_use
     }
     return {name: found for name, found in targets.items() if found.dimensions is not None}
 
@@ -120,15 +121,15 @@ def _out_of_fold(
 
 def _models(run: Run, run_data: RunData) -> dict[str, _Predict]:
     windowing = data.Windowing.of(run.config.audio, run.config.logmel)
-    taught = "student, distilled" if run.config.teachers else "student, labels alone"
+    teachers = run.config.teachers_in_use
+    taught = "student, distilled" if teachers else run.baseline_name
     paths = {taught: run.dimensions_path}
-    if run.config.teachers:
-        alone = run.baseline_dir / run.dimensions_path.name
-        paths = {"student, labels alone": alone, **paths}
+    if teachers:
+        paths = {run.baseline_name: run.baseline_dir / run.dimensions_path.name, **paths}
 
     def from_keras(path: Any) -> _Predict:
-        model = load_keras(path)
-        return lambda ids: predict_dimensions(model, windowing, run_data.logmel.select(ids))
+        predictor = DimensionPredictor(load_keras(path), windowing)
+        return lambda ids: predictor.predict(run_data.logmel.select(ids))
 
     def int8(ids: list[str]) -> np.ndarray:
         model = TFLiteModel(run.export_dir / "student_dimensions_int8.tflite", output=DIMENSIONS)
