@@ -81,7 +81,7 @@ def shown(place, run):
     logits = write_teacher(place / "mine.npz", all_keys(run_data))
     found = {}
 
-    def fit(distiller, batches, steps_per_epoch, config, directory, name, score):
+    def fit(distiller, batches, steps_per_epoch, config, directory, name, score, chosen_by):
         got = [(np.asarray(x), {k: np.asarray(v) for k, v in y.items()}) for x, y in batches(
             range(EPOCHS)
         )]  # fmt: skip
