@@ -304,8 +304,3 @@ def _differs(figures: dict[str, float]) -> str:
         else f"{figures['max_difference']:.4f}"
     )
     return f"same label {figures['same_label']:.1%} of windows, outputs within {largest}"
-
-
-_READING_HELP = """\
-one window: median on one CPU thread of this machine, the models taking turns; all but waveform
-without the front end. agreement: the same label as the Keras model, on the validation clips."""

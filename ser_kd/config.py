@@ -625,6 +625,15 @@ def config_from_dict(table: Mapping[str, Any]) -> Config:
     return config
 
 
+def flat_settings(table: Mapping[str, Any], where: str = "") -> dict[str, Any]:
+    """Nested tables as one: ``{"fit": {"epochs": 3}}`` -> ``{"fit.epochs": 3}``."""
+    flat: dict[str, Any] = {}
+    for key, value in table.items():
+        name = f"{where}.{key}" if where else key
+        flat |= flat_settings(value, name) if isinstance(value, dict) and value else {name: value}
+    return flat
+
+
 def config_to_dict(config: Config) -> dict[str, Any]:
     """Plain values for JSON; ``config_from_dict`` reads them back."""
     plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ser_kd import audio, data, files
-from ser_kd.config import Config, config_from_dict, config_to_dict
+from ser_kd.config import Config, config_from_dict, config_to_dict, flat_settings
 from ser_kd.corpora import Clip, Corpus, demo_folder, load_corpus
 from ser_kd.data import ClipArrays, ClipView, Hears
 from ser_kd.dimensions import Dimension, dimensions_of, read_ratings
@@ -247,8 +247,8 @@ class Run:
         run, path = cls(directory, config), directory / "config.json"
         if path.exists():
             # Through a config: settings that are newer than the run have their defaults.
-            before = _flat(config_to_dict(config_from_dict(_read_config(path))))
-            now = _flat(config_to_dict(config))
+            before = flat_settings(config_to_dict(config_from_dict(_read_config(path))))
+            now = flat_settings(config_to_dict(config))
             may_change = _MAY_CHANGE if run.int8_aware_dir.exists() else _MAY_CHANGE + _OF_INT8
             changed = [
                 key
@@ -421,14 +421,6 @@ def _read_config(path: Path) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError):
         raise UserError(f"{path} is not a run's config.json; restore or delete it") from None
     return config
-
-
-def _flat(table: Mapping[str, Any], where: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in table.items():
-        name = f"{where}.{key}" if where else key
-        flat |= _flat(value, name) if isinstance(value, dict) and value else {name: value}
-    return flat
 
 
 def _fingerprint(corpus: Corpus, unlabelled: Sequence[Clip]) -> str:

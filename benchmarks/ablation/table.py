@@ -9,7 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ser_kd.config import TEACHER_KINDS, Config, FileTeacherConfig, config_to_dict, load_config
+from ser_kd.config import (
+    TEACHER_KINDS,
+    Config,
+    FileTeacherConfig,
+    config_to_dict,
+    flat_settings,
+    load_config,
+)
 from ser_kd.errors import UserError
 
 BASE = "base"
@@ -156,7 +163,7 @@ def settings_of(config: Config) -> dict[str, Any]:
         name: json.loads(json.dumps(dataclasses.asdict(TEACHER_KINDS[teacher.kind]())))
         for name, teacher in config.teachers.items()
     }
-    before, now = _flat(default), _flat(config_to_dict(config))
+    before, now = flat_settings(default), flat_settings(config_to_dict(config))
     return {
         key: value
         for key, value in now.items()
@@ -215,11 +222,3 @@ def _check_keys(entry: Any, known: Mapping[str, type], where: str) -> None:
 def _nearest(word: str, known: Sequence[str]) -> str:
     match = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     return f" (did you mean {match[0]!r}?)" if match else ""
-
-
-def _flat(table: Mapping[str, Any], where: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in table.items():
-        name = f"{where}.{key}" if where else key
-        flat |= _flat(value, name) if isinstance(value, dict) and value else {name: value}
-    return flat
