@@ -152,11 +152,17 @@ class FitConfig:
 
 @dataclass(frozen=True)
 class StudentConfig:
-    """The network that goes onto the phone: see ``ser_kd.student``."""
+    """The network that goes onto the phone: see ``ser_kd.student``.
 
-    kind: Literal["mobilenet", "cnn", "crnn"] = "mobilenet"
+    ``blocks``: of kind ``yamnet``, how many of YAMNet's 13 blocks there are. ``initial_weights``:
+    the file of YAMNet that its weights begin with (``ser_kd.yamnet``); empty = at random.
+    """
+
+    kind: Literal["mobilenet", "yamnet", "cnn", "crnn"] = "mobilenet"
     width: float = 1.0
     dropout: float = 0.2
+    blocks: int = 7
+    initial_weights: str = ""
 
 
 @dataclass(frozen=True)
@@ -901,6 +907,12 @@ def _network_rules(
     return [
         (f"{where}student.width", 0 < student.width <= 16, "above 0 and at most 16"),
         (f"{where}student.dropout", 0 <= student.dropout < 1, "at least 0 and below 1"),
+        (f"{where}student.blocks", 1 <= student.blocks <= 13, "from 1 to 13"),
+        (
+            f"{where}student.initial_weights",
+            not student.initial_weights or (student.kind == "yamnet" and student.width == 1),
+            "empty unless student.kind = 'yamnet' and student.width = 1.0",
+        ),
         *_fit_rules(where, fit),
         *(
             (f"{where}augment.{key}", 0 <= getattr(augment, key) < math.inf, "at least 0")

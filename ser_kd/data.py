@@ -325,6 +325,16 @@ def gather_windows(
     return tf.where(real, tf.gather(values, flat), tf.cast(arrays.padding, values.dtype))
 
 
+def first_windows(arrays: ClipArrays, cells: int) -> np.ndarray:
+    """The first ``cells`` cells of every clip, ``[clips, cells, ...]``; shorter clips are padded."""
+    shape = (len(arrays), cells, *arrays.values.shape[1:])
+    windows = np.full(shape, arrays.padding, arrays.values.dtype)
+    for window, index in zip(windows, range(len(arrays)), strict=True):
+        clip = arrays.clip(index)[:cells]
+        window[: len(clip)] = clip
+    return windows
+
+
 def logmel_transform(
     augment: AugmentConfig,
     logmel: LogMelConfig,

@@ -200,6 +200,8 @@ class Predictor:
         else:
             network = load_keras(path)
             inputs, outputs = network.input_shape, network.output_shape
+            if isinstance(outputs, dict):
+                raise _tells_dimensions(path)
             predict, corpus = keras_logits(network), keras_corpus(network)
         wanted = takes, (len(labels),)
         if isinstance(inputs, dict) or (tuple(inputs[1:]), tuple(outputs[1:])) != wanted:
@@ -399,8 +401,17 @@ def _find_frontend(model: Path) -> tuple[tuple[str, ...], Frontend]:
         return run.labels, Frontend.of(run.config)
     if zipfile.is_zipfile(model):
         return _packed_frontend(model)
+    if (folder / "dimensions.json").is_file():
+        raise _tells_dimensions(model)
     raise UserError(
         f"{model}: labels.txt and frontend.json are needed beside it (python -m export writes them)"
+    )
+
+
+def _tells_dimensions(model: Path) -> UserError:
+    return UserError(
+        f"{model} tells dimensions, which have no labels to print; docs/dimensions.md says how to "
+        "read them. Of categories are student.keras and the other files of export/"
     )
 
 

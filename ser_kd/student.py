@@ -1,8 +1,9 @@
-"""The student: log-mel in, logits out. Three kinds, each small enough for a phone.
+"""The student: log-mel in, logits out. Four kinds, each small enough for a phone.
 
-``mobilenet`` is the one that ships: inverted residuals (MobileNetV2, arXiv 1801.04381) with
-ReLU6, because int8 kernels fuse ReLU6 and lose their speed with hard-swish. ``cnn`` and ``crnn``
-are the plain alternatives to compare with.
+``mobilenet``: inverted residuals (MobileNetV2, arXiv 1801.04381) with ReLU6, because int8 kernels
+fuse ReLU6 and lose their speed with hard-swish. ``yamnet``: the first blocks of YAMNet (MobileNetV1,
+arXiv 1704.04861), so that training can begin with its weights (``ser_kd.yamnet``). ``cnn`` and
+``crnn`` are the plain alternatives to compare with.
 """
 
 from collections.abc import Callable
@@ -14,6 +15,8 @@ from keras import layers, ops
 
 from ser_kd.config import StudentConfig
 from ser_kd.layers import FusedBatchNormalization, Standardize
+from ser_kd.yamnet import BLOCKS as YAMNET_BLOCKS
+from ser_kd.yamnet import STEM_CHANNELS as YAMNET_STEM_CHANNELS
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ def build_student(
     """Builds an untrained student.
 
     Args:
-        config: Kind, width multiplier, dropout.
+        config: Kind, width multiplier, dropout. Weights are random, also with ``initial_weights``.
         frames: Frames per window.
         mels: Mel bands.
         classes: Number of labels.
@@ -59,7 +62,7 @@ def build_student(
     """
     inputs = keras.Input((frames, mels), name="logmel")
     features = Standardize(name="standardize")(inputs)
-    embedding = _BODIES[config.kind](features, config.width)
+    embedding = _BODIES[config.kind](features, config)
     embedding = layers.Identity(name="embedding")(embedding)
     logits = categorical_head(embedding, classes, config.dropout)
     return keras.Model(inputs, logits, name=name)
@@ -98,51 +101,64 @@ def _conv(channels: int, kernel: int, stride: int = 1) -> layers.Layer:
     )
 
 
+def _depthwise(stride: int) -> layers.Layer:
+    return layers.DepthwiseConv2D(
+        3, stride, padding="same", use_bias=False, depthwise_initializer="he_normal"
+    )
+
+
 def _inverted_residual(x: Any, channels: int, stride: int, expansion: int) -> Any:
     inputs, in_channels = x, x.shape[-1]
     if expansion > 1:
         x = _conv_bn(x, _conv(expansion * in_channels, 1))
-    depthwise = layers.DepthwiseConv2D(
-        3, stride, padding="same", use_bias=False, depthwise_initializer="he_normal"
-    )
-    x = _conv_bn(x, depthwise)
+    x = _conv_bn(x, _depthwise(stride))
     x = _conv_bn(x, _conv(channels, 1), activation=False)
     return layers.Add()([inputs, x]) if stride == 1 and in_channels == channels else x
 
 
-def _mobilenet(features: Any, width: float) -> Any:
+def _mobilenet(features: Any, config: StudentConfig) -> Any:
     x = ops.expand_dims(features, -1)  # [batch, frames, mels, 1]
-    x = _conv_bn(x, _conv(_scaled(STEM_CHANNELS, width), 3, 2))
+    x = _conv_bn(x, _conv(_scaled(STEM_CHANNELS, config.width), 3, 2))
     for row in MOBILENET_ROWS:
         for repeat in range(row.repeats):
             stride = row.stride if repeat == 0 else 1
-            x = _inverted_residual(x, _scaled(row.channels, width), stride, row.expansion)
-    x = _conv_bn(x, _conv(_scaled(HEAD_CHANNELS, width), 1))
+            x = _inverted_residual(x, _scaled(row.channels, config.width), stride, row.expansion)
+    x = _conv_bn(x, _conv(_scaled(HEAD_CHANNELS, config.width), 1))
     return layers.GlobalAveragePooling2D()(x)
 
 
-def _cnn(features: Any, width: float) -> Any:
+def _yamnet(features: Any, config: StudentConfig) -> Any:
+    x = ops.expand_dims(features, -1)
+    x = _conv_bn(x, _conv(_scaled(YAMNET_STEM_CHANNELS, config.width), 3, 2))
+    for channels, stride in YAMNET_BLOCKS[: config.blocks]:
+        x = _conv_bn(x, _depthwise(stride))
+        x = _conv_bn(x, _conv(_scaled(channels, config.width), 1))
+    return layers.GlobalAveragePooling2D()(x)
+
+
+def _cnn(features: Any, config: StudentConfig) -> Any:
     x = ops.expand_dims(features, -1)
     for channels in CNN_CHANNELS:
-        x = _conv_bn(x, _conv(_scaled(channels, width), 3))
+        x = _conv_bn(x, _conv(_scaled(channels, config.width), 3))
         x = layers.MaxPooling2D(2)(x)
-    x = _conv_bn(x, _conv(_scaled(CNN_CHANNELS[-1], width), 3))
+    x = _conv_bn(x, _conv(_scaled(CNN_CHANNELS[-1], config.width), 3))
     return layers.GlobalAveragePooling2D()(x)
 
 
-def _crnn(features: Any, width: float) -> Any:
+def _crnn(features: Any, config: StudentConfig) -> Any:
     x = ops.expand_dims(features, -1)
     for channels in CRNN_CHANNELS:
-        x = _conv_bn(x, _conv(_scaled(channels, width), 3))
+        x = _conv_bn(x, _conv(_scaled(channels, config.width), 3))
         x = layers.MaxPooling2D(2)(x)
     x = layers.Reshape((x.shape[1], x.shape[2] * x.shape[3]))(x)  # [batch, frames / 8, features]
     # Unrolled, because a TFLite while loop keeps the recurrence out of int8.
-    x = layers.LSTM(_scaled(CRNN_UNITS, width), return_sequences=True, unroll=True)(x)
+    x = layers.LSTM(_scaled(CRNN_UNITS, config.width), return_sequences=True, unroll=True)(x)
     return layers.GlobalAveragePooling1D()(x)
 
 
-_BODIES: dict[str, Callable[[Any, float], Any]] = {
+_BODIES: dict[str, Callable[[Any, StudentConfig], Any]] = {
     "mobilenet": _mobilenet,
+    "yamnet": _yamnet,
     "cnn": _cnn,
     "crnn": _crnn,
 }

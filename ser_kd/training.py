@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from ser_kd import files, fitting
+from ser_kd import files, fitting, yamnet
 from ser_kd.augment import VOICES
 from ser_kd.config import (
     LABELS_ONLY,
@@ -45,6 +45,7 @@ def all_teacher_targets(run: Run, run_data: RunData) -> dict[str, Targets]:
     what is wrong with the ratings that the student is to learn.
     """
     run_data.ratings(run_data.ids("training")[:1])
+    yamnet.require_files(run.config.student, run.config.teachers_in_use.values())
     if run.config.dimensions.alone:
         _require_ratings(run_data)
     if run.config.dimensions.teacher_weight > 0:

@@ -210,7 +210,7 @@ def test_a_second_start_finds_everything_and_says_what_it_makes(place, finished,
     assert "Concordance (CCC" in said
 
 
-def test_exporting_and_evaluating_it_again(finished, capsys):
+def test_exporting_evaluating_and_predicting(place, finished, capsys):
     run, _ = finished
     path = run.export_dir / "student_dimensions_int8.tflite"
     path.unlink()
@@ -225,6 +225,10 @@ def test_exporting_and_evaluating_it_again(finished, capsys):
         assert ser_kd_main(["evaluate", str(model)]) == 2
         error = capsys.readouterr().err
         assert "tells dimensions and no categories" in error
+        assert error.count("\n") == 1
+        assert ser_kd_main(["predict", str(place / "corpus"), "--model", str(model)]) == 2
+        error = capsys.readouterr().err
+        assert f"{model} tells dimensions, which have no labels" in error
         assert error.count("\n") == 1
 
 

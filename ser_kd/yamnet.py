@@ -1,0 +1,133 @@
+"""A student's start: the first layers of YAMNet, as its authors publish it.
+
+YAMNet (github.com/tensorflow/models, research/audioset/yamnet; Apache-2.0) is a MobileNetV1 (arXiv
+1704.04861) that learnt 521 kinds of sounds from AudioSet, two million clips. What its first layers
+hear is of use for emotions, too. The file that is read here is the one for phones (TensorFlow Hub,
+``google/lite-model/yamnet/classification/tflite/1``): int8 weights, batch normalisation folded in.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import keras
+import numpy as np
+from keras import layers
+
+from ser_kd.config import EnsembleTeacherConfig, StudentConfig, TeacherConfig
+from ser_kd.errors import UserError
+from ser_kd.tflite import load_interpreter
+
+STEM_CHANNELS = 32
+# (outputs, stride) of the depthwise separable blocks.
+BLOCKS = (
+    (64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), (512, 1), (512, 1), (512, 1),
+    (512, 1), (512, 1), (1024, 2), (1024, 1),
+)  # fmt: skip
+
+# Speech in YAMNet's own input, ln(mel magnitude + 0.001): mean over frames and bands, and the mean
+# over bands of the deviation. Measured on CREMA-D's training clips. Standardised log-mels have 0
+# and 1; whatever is wrong about the rest, training mends.
+_SPEECH_MEAN, _SPEECH_DEVIATION = -2.6, 1.4
+
+_BATCH = 32
+_Convolution = tuple[np.ndarray, np.ndarray]
+"""Kernel as Keras has it, and bias."""
+
+
+def require_files(student: StudentConfig, teachers: Iterable[TeacherConfig]) -> None:
+    """Reads what a run's networks begin with, before anything is trained.
+
+    Raises:
+        UserError: A file is missing, or is not YAMNet.
+    """
+    ensembles = [t.student for t in teachers if isinstance(t, EnsembleTeacherConfig)]
+    for network in [student, *ensembles]:
+        if network.initial_weights:
+            read_convolutions(Path(network.initial_weights), network.blocks)
+
+
+def read_convolutions(path: Path, blocks: int) -> list[_Convolution]:
+    """The stem and the first ``blocks`` blocks (depthwise, pointwise) of a file.
+
+    Raises:
+        UserError: There is no such file, or its first layers are not YAMNet's.
+    """
+    if not path.is_file():
+        raise UserError(
+            f"student.initial_weights: no file {path}; it is YAMNet for TensorFlow Lite, 4.1 MB, "
+            "from tensorflow.org's model hub (google/lite-model/yamnet/classification/tflite/1)"
+        )
+    interpreter = load_interpreter(path)
+    interpreter.allocate_tensors()
+    # Constants have one scale per output channel, activations one, in order of the layers.
+    kernels, biases = (
+        [
+            (interpreter.get_tensor(tensor["index"]), tensor["quantization_parameters"])
+            for tensor in sorted(interpreter.get_tensor_details(), key=lambda t: t["index"])
+            if tensor["dtype"] == dtype
+            and len(tensor["shape"]) == rank
+            and len(tensor["quantization_parameters"]["scales"]) > 1
+        ]
+        for dtype, rank in ((np.int8, 4), (np.int32, 1))
+    )
+    wanted = _kernel_shapes(blocks)
+    found = []
+    for (kernel, of_kernel), (bias, of_bias) in zip(kernels, biases, strict=False):
+        depthwise = of_kernel["quantized_dimension"] == 3
+        scales = of_kernel["scales"].reshape((1, 1, 1, -1) if depthwise else (-1, 1, 1, 1))
+        # [1, height, width, channels] or [outputs, height, width, inputs] in the file.
+        values = (kernel * scales).transpose((1, 2, 3, 0))
+        found.append((values.astype(np.float32), (bias * of_bias["scales"]).astype(np.float32)))
+    if [kernel.shape for kernel, _ in found[: len(wanted)]] != wanted:
+        raise UserError(
+            f"student.initial_weights: {path} does not begin as YAMNet for TensorFlow Lite does "
+            f"({len(wanted)} int8 convolutions for student.blocks = {blocks}); is it another model?"
+        )
+    return found[: len(wanted)]
+
+
+def _kernel_shapes(blocks: int) -> list[tuple[int, ...]]:
+    shapes: list[tuple[int, ...]] = [(3, 3, 1, STEM_CHANNELS)]
+    inputs = STEM_CHANNELS
+    for outputs, _ in BLOCKS[:blocks]:
+        shapes += [(3, 3, inputs, 1), (1, 1, inputs, outputs)]
+        inputs = outputs
+    return shapes
+
+
+def begin_with(model: keras.Model, convolutions: list[_Convolution], windows: np.ndarray) -> None:
+    """Sets the body of a student of kind ``yamnet`` to what a file has.
+
+    The file has no batch normalisation left. Each one is set so that it changes nothing yet: its
+    moving statistics are those of ``windows``, its scale and offset undo them. From there it trains
+    as any other.
+
+    Args:
+        model: As ``student.build_student`` makes it, its feature statistics set.
+        convolutions: As ``read_convolutions`` gives them; width is 1.
+        windows: float32 ``[windows, frames, mels]`` in dB.
+    """
+    kinds = (layers.Conv2D, layers.DepthwiseConv2D)
+    body = [layer for layer in model.layers if isinstance(layer, kinds)]
+    norms = [layer for layer in model.layers if isinstance(layer, layers.BatchNormalization)]
+    for number, (layer, norm, (kernel, bias)) in enumerate(
+        zip(body, norms, convolutions, strict=True)
+    ):
+        offset = bias
+        if number == 0:  # from standardised features to YAMNet's
+            offset = bias + _SPEECH_MEAN * kernel.sum(axis=(0, 1, 2))
+            kernel = _SPEECH_DEVIATION * kernel
+        layer.set_weights([kernel])
+        one, zero = np.ones_like(bias), np.zeros_like(bias)
+        norm.set_weights([np.sqrt(one + norm.epsilon), offset, zero, one])
+    watcher = keras.Model(model.input, [norm.input for norm in norms])
+    sums = [np.zeros((2, norm.input.shape[-1])) for norm in norms]
+    for start in range(0, len(windows), _BATCH):  # all activations of all windows fill gigabytes
+        batch = windows[start : start + _BATCH]
+        for total, seen in zip(sums, watcher(batch, training=False), strict=True):
+            moments = [np.mean(seen, (0, 1, 2)), np.mean(np.square(seen), (0, 1, 2))]
+            total += len(batch) / len(windows) * np.array(moments)
+    for norm, (mean, square) in zip(norms, sums, strict=True):
+        variance = np.maximum(square - mean**2, 0.0)
+        offset = norm.get_weights()[1] + mean
+        norm.set_weights([np.sqrt(variance + norm.epsilon), offset, mean, variance])
