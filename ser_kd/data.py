@@ -326,7 +326,7 @@ def gather_windows(
 
 
 def first_windows(arrays: ClipArrays, cells: int) -> np.ndarray:
-    """The first ``cells`` cells of every clip, ``[clips, cells, ...]``; shorter clips are padded."""
+    """The first ``cells`` cells of every clip, padded: ``[clips, cells, ...]``."""
     shape = (len(arrays), cells, *arrays.values.shape[1:])
     windows = np.full(shape, arrays.padding, arrays.values.dtype)
     for window, index in zip(windows, range(len(arrays)), strict=True):

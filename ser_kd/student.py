@@ -1,9 +1,9 @@
 """The student: log-mel in, logits out. Four kinds, each small enough for a phone.
 
 ``mobilenet``: inverted residuals (MobileNetV2, arXiv 1801.04381) with ReLU6, because int8 kernels
-fuse ReLU6 and lose their speed with hard-swish. ``yamnet``: the first blocks of YAMNet (MobileNetV1,
-arXiv 1704.04861), so that training can begin with its weights (``ser_kd.yamnet``). ``cnn`` and
-``crnn`` are the plain alternatives to compare with.
+fuse ReLU6 and lose their speed with hard-swish. ``yamnet``: the first blocks of YAMNet, which is a
+MobileNetV1 (arXiv 1704.04861), so that training can begin with its weights (``ser_kd.yamnet``).
+``cnn`` and ``crnn`` are the plain alternatives to compare with.
 """
 
 from collections.abc import Callable

@@ -59,25 +59,23 @@ def read_convolutions(path: Path, blocks: int) -> list[_Convolution]:
         )
     interpreter = load_interpreter(path)
     interpreter.allocate_tensors()
-    # Constants have one scale per output channel, activations one, in order of the layers.
-    kernels, biases = (
-        [
-            (interpreter.get_tensor(tensor["index"]), tensor["quantization_parameters"])
-            for tensor in sorted(interpreter.get_tensor_details(), key=lambda t: t["index"])
-            if tensor["dtype"] == dtype
-            and len(tensor["shape"]) == rank
-            and len(tensor["quantization_parameters"]["scales"]) > 1
-        ]
-        for dtype, rank in ((np.int8, 4), (np.int32, 1))
-    )
+    details = {tensor["index"]: tensor for tensor in interpreter.get_tensor_details()}
     wanted = _kernel_shapes(blocks)
     found = []
-    for (kernel, of_kernel), (bias, of_bias) in zip(kernels, biases, strict=False):
-        depthwise = of_kernel["quantized_dimension"] == 3
-        scales = of_kernel["scales"].reshape((1, 1, 1, -1) if depthwise else (-1, 1, 1, 1))
+    # The interpreters tell a file's operators in this way only; tests compare what comes out.
+    for operator in interpreter._get_ops_details():
+        if operator["op_name"] not in ("CONV_2D", "DEPTHWISE_CONV_2D"):
+            continue
+        kernel, bias = (details[index] for index in operator["inputs"][1:3])
+        if kernel["dtype"] != np.int8 or bias["dtype"] != np.int32:
+            break
+        scales = kernel["quantization_parameters"]["scales"]
         # [1, height, width, channels] or [outputs, height, width, inputs] in the file.
-        values = (kernel * scales).transpose((1, 2, 3, 0))
-        found.append((values.astype(np.float32), (bias * of_bias["scales"]).astype(np.float32)))
+        places = (-1, 1, 1, 1) if operator["op_name"] == "CONV_2D" else (1, 1, 1, -1)
+        values = interpreter.get_tensor(kernel["index"]) * scales.reshape(places)
+        steps = bias["quantization_parameters"]["scales"]
+        offsets = interpreter.get_tensor(bias["index"]) * steps
+        found.append((values.transpose(1, 2, 3, 0).astype(np.float32), offsets.astype(np.float32)))
     if [kernel.shape for kernel, _ in found[: len(wanted)]] != wanted:
         raise UserError(
             f"student.initial_weights: {path} does not begin as YAMNet for TensorFlow Lite does "

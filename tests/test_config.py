@@ -149,7 +149,7 @@ def test_the_last_override_wins(recipe):
         ("augment.high_cut_hz=[0, 100]", "augment.high_cut_hz = .* lowest, highest in Hz"),
         (
             "student.kind=mobilnet",
-            r"kind = 'mobilnet' \(did you mean 'mobilenet'\?\); one of mobilenet, cnn, crnn",
+            r"kind = 'mobilnet' \(did you mean 'mobilenet'\?\); one of mobilenet, yamnet, cnn,",
         ),
         (
             "teachers.new.folds=3",

@@ -26,7 +26,9 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 RECIPES = Path(config.__file__).parent / "recipes"
 RANGES = {"pitch": [0.0, 1_000.0], "rate": [0.0, 1.0]}
 FIT = {"epochs": 1, "batch_size": 6, "warmup_epochs": 0.5, "learning_rate": 0.005}
-TINY = {"student": {"kind": "mobilenet", "width": 0.25, "dropout": 0.1}, "fit": FIT, "folds": 2}
+STUDENT = {"kind": "mobilenet", "width": 0.25, "dropout": 0.1}
+TEACHER = {"kind": "cnn", "width": 0.25, "dropout": 0.1}
+TINY = {"student": TEACHER, "fit": FIT, "folds": 2}
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +65,7 @@ def exported(request, corpus) -> Run:
     recipe = shrunk(tomllib.loads((RECIPES / f"{request.param}.toml").read_text()))
     made = settings(corpus)
     table = {**recipe, **{name: made[name] for name in ("corpus", "audio", "logmel", "export")}}
-    table["student"], table["fit"] = TINY["student"], FIT
+    table["student"], table["fit"] = STUDENT, FIT
     if "dimensions" in recipe:
         table["dimensions"] = {**recipe["dimensions"], "ranges": RANGES}
     run = Run.create(config_from_dict(table), corpus.parent / request.param)

@@ -8,7 +8,7 @@ from ser_kd import student
 from ser_kd.config import StudentConfig
 from ser_kd.layers import FusedBatchNormalization, Standardize
 
-KINDS = ["mobilenet", "cnn", "crnn"]
+KINDS = ["mobilenet", "yamnet", "cnn", "crnn"]
 FRAMES, MELS, CLASSES = 40, 32, 5
 
 
