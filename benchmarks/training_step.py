@@ -1,15 +1,18 @@
 """Where the time of a student's training step goes: data, forward, backward, optimizer.
 
     python benchmarks/training_step.py [--recipe crema_d_cpu] [--steps 100]
+    python benchmarks/training_step.py --compare
 
 On made-up clips of CREMA-D's lengths (speech is not needed to time it). The parts are timed in
-turns, so that whatever else the machine does hits all alike; medians are shown. The last line is
-JSON.
+turns, so that whatever else the machine does hits all alike; medians are shown. ``--compare``
+times the whole step before and after what made it faster, each in processes of its own, which take
+turns as well. The last line is JSON.
 """
 
 import argparse
 import json
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -26,6 +29,7 @@ import tensorflow as tf
 from ser_kd import data, fitting
 from ser_kd.config import Config, load_config
 from ser_kd.distiller import Distiller
+from ser_kd.layers import FusedBatchNormalization
 from ser_kd.student import build_student
 
 CREMA_D_TRAINING_CLIPS = 5_144
@@ -91,6 +95,39 @@ def make_parts(config: Config, clips: int) -> dict[str, Callable[[], Any]]:
     }
 
 
+WAYS: dict[str, dict[str, str]] = {
+    "keras' own batch normalisation": {"SER_KD_BENCHMARK_PLAIN": "1"},
+    "fused batch normalisation (as it is)": {},
+    "and one thread per operation": {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "2"},
+}
+"""What makes a step faster, each with what is above it but the first: environment variables."""
+
+
+def compare(arguments: list[str], turns: int = 3) -> None:
+    """Runs this script once per way and turn, and shows the median step of each."""
+    steps: dict[str, list[float]] = {way: [] for way in WAYS}
+    cpu: dict[str, list[float]] = {way: [] for way in WAYS}
+    for _ in range(turns):
+        for way, variables in WAYS.items():
+            run = subprocess.run(
+                [sys.executable, __file__, *arguments],
+                env={**os.environ, **variables},
+                capture_output=True,
+                text=True,
+            )
+            if run.returncode:
+                sys.exit(f"error: {way}: {run.stderr.strip()[-500:]}")
+            result = json.loads(run.stdout.splitlines()[-1])
+            steps[way].append(result["step_ms"])
+            cpu[way].append(result["step_cpu_ms"])
+    medians = {way: float(np.median(values)) for way, values in steps.items()}
+    slowest = next(iter(medians.values()))
+    print(f"{'way':<40}{'ms a step':>10}{'CPU ms':>8}{'times as fast':>15}")
+    for way, ms in medians.items():
+        print(f"{way:<40}{ms:>10.1f}{np.median(cpu[way]):>8.1f}{slowest / ms:>15.2f}")
+    print(json.dumps({"benchmark": "training_step", "step_ms": medians}))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -98,17 +135,26 @@ def main() -> None:
     parser.add_argument("--recipe", default="crema_d_cpu")
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
+    parser.add_argument("--compare", action="store_true", help="before and after")
     parsed = parser.parse_args()
+    if parsed.compare:
+        arguments = [f"--recipe={parsed.recipe}", f"--steps={parsed.steps}"]
+        compare([*arguments, *(f"--set={setting}" for setting in parsed.set)])
+        return
+    if os.environ.get("SER_KD_BENCHMARK_PLAIN"):
+        FusedBatchNormalization.call = keras.layers.BatchNormalization.call
     config = load_config(parsed.recipe, parsed.set)
     keras.utils.set_random_seed(0)
     parts = make_parts(config, clips=1_024)
     times: dict[str, list[float]] = {name: [] for name in parts}
+    cpu_times: dict[str, list[float]] = {name: [] for name in parts}
     for number in range(parsed.steps + 10):
         for name, part in parts.items():
-            start = time.perf_counter()
+            start, cpu_start = time.perf_counter(), time.process_time()
             part()
             if number >= 10:  # tracing and warm-up
                 times[name].append(1e3 * (time.perf_counter() - start))
+                cpu_times[name].append(1e3 * (time.process_time() - cpu_start))
     ms = {name: float(np.median(values)) for name, values in times.items()}
     shares = {
         "data": ms["data"],
@@ -124,7 +170,12 @@ def main() -> None:
     print(f"{'in all':<20}{total:>8.1f}")
     epoch = total * (CREMA_D_TRAINING_CLIPS // config.fit.batch_size) / 1e3
     print(f"an epoch of {CREMA_D_TRAINING_CLIPS:,} clips: {epoch:.1f} s without overlap")
-    result = {**{f"{k}_ms": round(v, 2) for k, v in shares.items()}, "epoch_seconds": epoch}
+    result = {
+        **{f"{k}_ms": round(v, 2) for k, v in shares.items()},
+        "step_ms": ms["step"],
+        "step_cpu_ms": float(np.median(cpu_times["step"])),
+        "epoch_seconds": epoch,
+    }
     print(json.dumps({"benchmark": "training_step", "data_share": ms["data"] / total, **result}))
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from export.plot import family_svg
 from ser_kd import __version__, files
+from ser_kd.config import StudentConfig
 from ser_kd.fitting import HISTORY
 from ser_kd.measure import machine
 from ser_kd.run import Run
@@ -90,6 +91,7 @@ def write(run: Run, labels: tuple[str, ...], figures: Mapping[str, Any]) -> None
         "corpus_licence": corpus.licence,
         "language": corpus.language,
         "teachers": ", ".join(teachers) or "none",
+        "initial_weights": _initial_weights(config.student),
         "labels": ", ".join(labels),
         "classes": len(labels),
         "rate_hz": config.audio.sample_rate_hz,
@@ -123,6 +125,15 @@ def write(run: Run, labels: tuple[str, ...], figures: Mapping[str, Any]) -> None
     _write(export_dir / PLOT, plot)
     sums = (f"{model['sha256']}  {model['file']}\n" for model in models.values())
     _write(export_dir / CHECKSUMS, "".join(sums))
+
+
+def _initial_weights(student: StudentConfig) -> str:
+    if not student.initial_weights:
+        return "random"
+    return (
+        f"the first {student.blocks} blocks of YAMNet (the TensorFlow authors, Apache-2.0), which "
+        "was trained on AudioSet (Google, CC BY 4.0)"
+    )
 
 
 def publish(run: Run, folder: Path) -> list[Path]:

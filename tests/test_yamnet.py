@@ -10,10 +10,11 @@ import tensorflow as tf
 from corpus_maker import settings, write_corpus
 from keras import layers
 
+from export import export_run
 from ser_kd import training, yamnet
 from ser_kd.config import StudentConfig, config_from_dict
 from ser_kd.errors import UserError
-from ser_kd.predict import load_keras
+from ser_kd.predict import Predictor, load_keras
 from ser_kd.run import Run
 from ser_kd.student import build_student, embedding_model
 
@@ -96,7 +97,7 @@ def test_a_student_hears_what_the_network_of_the_file_hears(file):
     np.testing.assert_allclose(in_training, embedding, atol=0.01 * wanted.max())
 
 
-def test_training_begins_there(file, tmp_path):
+def test_training_begins_there_and_ends_on_the_phone(file, tmp_path):
     table = settings(write_corpus(tmp_path / "corpus"), teachers={})
     table["student"] = {"kind": "yamnet", "blocks": BLOCKS, "initial_weights": str(file)}
     table["fit"] |= {"epochs": 1, "learning_rate": 1e-7, "final_learning_rate": 0.0}
@@ -113,6 +114,17 @@ def test_training_begins_there(file, tmp_path):
     ):
         wanted = 1.4 * kernel if number == 0 else kernel
         np.testing.assert_allclose(layer.get_weights()[0], wanted, atol=1e-5)
+
+    export_run(run, run_data)
+    card = (run.export_dir / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert "Initial weights: the first 2 blocks of YAMNet" in card
+    on_phone = Predictor.load(run.export_dir / "student_waveform.tflite")
+    tone = 0.2 * np.sin(2 * np.pi * 440 * np.arange(16_000) / 16_000).astype(np.float32)
+    np.testing.assert_allclose(
+        on_phone.predict_waveform(tone),
+        Predictor.load(run.student_path).predict_waveform(tone),
+        atol=0.05,
+    )
 
 
 def test_what_is_no_yamnet_is_named_before_anything_is_trained(file, tmp_path):
