@@ -346,6 +346,22 @@ class LinguisticTeacherConfig:
 
 
 @dataclass(frozen=True)
+class LiveTeacherConfig:
+    """``live``: finished students of other runs, which hear what the student hears, at every step.
+
+    ``models``: their .keras files, of the same front end and labels (``ser_kd.teachers.live``).
+    """
+
+    kind: Literal["live"] = "live"
+    models: tuple[str, ...] = ()
+
+    @property
+    def in_fold(self) -> bool:
+        """Always: its networks may have been trained on the clips that they predict."""
+        return True
+
+
+@dataclass(frozen=True)
 class FileTeacherConfig:
     """``file``: predictions that were made elsewhere, keyed by clip id and view (.npz or .csv)."""
 
@@ -490,6 +506,7 @@ TeacherConfig = (
     | LinguisticTeacherConfig
     | FusionTeacherConfig
     | DimensionalTeacherConfig
+    | LiveTeacherConfig
     | FileTeacherConfig
 )
 
@@ -583,6 +600,7 @@ TEACHER_KINDS: dict[str, type[Any]] = {
     "wav2vec2": Wav2Vec2TeacherConfig,
     "prosodic": ProsodicTeacherConfig,
     "linguistic": LinguisticTeacherConfig,
+    "live": LiveTeacherConfig,
     "file": FileTeacherConfig,
     "fusion": FusionTeacherConfig,
     "dimensional": DimensionalTeacherConfig,
@@ -814,6 +832,9 @@ def _check(config: Config) -> None:
     for name, teacher in config.teachers.items():
         where = f"teachers.{name}."
         if isinstance(teacher, FileTeacherConfig):
+            continue
+        if isinstance(teacher, LiveTeacherConfig):
+            rules.append((f"{where}models", bool(teacher.models), "one .keras file at least"))
             continue
         rules.append((f"{where}folds", teacher.folds >= 2, "at least 2"))
         if isinstance(teacher, EnsembleTeacherConfig):
@@ -1095,6 +1116,11 @@ def _check_sources(
             )
         if isinstance(other, FileTeacherConfig):
             continue  # what its file says of folds is checked when it is read
+        if isinstance(other, LiveTeacherConfig):
+            raise UserError(
+                f"{where} learns from teachers.{other_name}, whose networks may have heard the "
+                "clips that they predict: name a teacher of another kind"
+            )
         if other.in_fold:
             raise UserError(
                 f"{where} learns from teachers.{other_name}, which was trained on the clips that "

@@ -1,5 +1,6 @@
 """The training loop of the student: labels and a teacher's softened predictions."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -9,6 +10,20 @@ from keras import ops
 from ser_kd import losses
 
 _OF_LABELS = ("label_loss", "accuracy")
+
+
+@dataclass(frozen=True)
+class LiveTeaching:
+    """What a student's training asks at every step.
+
+    Attributes:
+        network: Log-mel ``[batch, frames, mels]`` -> logits ``[batch, classes]``, the logarithm of
+            a mean of probabilities.
+        share: Of its softened predictions beside stored ones, 0 to 1.
+    """
+
+    network: keras.Model
+    share: float
 
 
 @keras.saving.register_keras_serializable(package="ser_kd")
@@ -41,6 +56,8 @@ class Distiller(keras.Model):
         temperature: T, for both sides of the distillation term.
         logit_loss: Another distillation term than ``kl``: one of ``losses.LOGIT_LOSSES``.
         teacher: A live teacher with logits as output; its weights are never changed.
+        teacher_share: Of the live teacher where there are stored logits as well: both are mixed as
+            probabilities at temperature T. 1: stored logits are not looked at.
     """
 
     def __init__(
@@ -50,6 +67,7 @@ class Distiller(keras.Model):
         logit_weight: float = 0.0,
         temperature: float = 1.0,
         teacher: keras.Model | None = None,
+        teacher_share: float = 1.0,
         logit_loss: str = "kl",
         **kwargs: Any,
     ) -> None:
@@ -61,11 +79,14 @@ class Distiller(keras.Model):
                 "label_weight and logit_weight must not be negative nor both 0, got "
                 f"{label_weight} and {logit_weight}"
             )
+        if not 0 < teacher_share <= 1:
+            raise ValueError(f"teacher_share must be above 0 and at most 1, got {teacher_share}")
         self.student = student
         self.built = student.built  # the steps call the student, never this model
         self.teacher = teacher
         if teacher is not None:
             teacher.trainable = False
+        self.teacher_share = teacher_share
         self.label_weight = label_weight
         self.logit_weight = logit_weight
         self.temperature = temperature
@@ -106,13 +127,21 @@ class Distiller(keras.Model):
         if self.logit_weight == 0:
             return None
         if self.teacher is not None:
-            return ops.stop_gradient(self.teacher(x, training=False))
+            live = ops.stop_gradient(self.teacher(x, training=False))
+            if self.teacher_share == 1:
+                return live
         if "teacher_logits" not in y:
             raise ValueError(
                 "logit_weight > 0 needs a teacher: pass teacher=, or put 'teacher_logits' into y "
                 f"(y has {sorted(y)})"
             )
-        return y["teacher_logits"]
+        if self.teacher is None:
+            return y["teacher_logits"]
+        of_live, of_stored = (
+            ops.softmax(logits / self.temperature) for logits in (live, y["teacher_logits"])
+        )
+        mixed = self.teacher_share * of_live + (1.0 - self.teacher_share) * of_stored
+        return self.temperature * ops.log(mixed + keras.config.epsilon())
 
     def _parts(
         self, y: dict[str, Any], logits: Any, teacher_logits: Any, sample_weight: Any
@@ -156,6 +185,7 @@ class Distiller(keras.Model):
             "label_weight": self.label_weight,
             "logit_weight": self.logit_weight,
             "temperature": self.temperature,
+            "teacher_share": self.teacher_share,
             "logit_loss": self.logit_loss,
         }
 

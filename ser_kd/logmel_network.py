@@ -21,7 +21,7 @@ from ser_kd.config import (
     StudentConfig,
 )
 from ser_kd.dimensional import TEACHER_DIMENSIONS, DimensionalDistiller, DimensionPredictor
-from ser_kd.distiller import Distiller
+from ser_kd.distiller import Distiller, LiveTeaching
 from ser_kd.heads import DIMENSIONS, dimensional_student, multi_task_student
 from ser_kd.multi_task import MultiTaskDistiller, categories_of
 from ser_kd.projections import EmbeddingDistiller, spaces_of, with_projections
@@ -46,6 +46,7 @@ def train_logmel_network(
     validation: tuple[data.ClipArrays, np.ndarray] | None = None,
     views: np.ndarray | None = None,
     dimensions: DimensionsConfig = NO_DIMENSIONS,
+    live: LiveTeaching | None = None,
 ) -> keras.Model:
     """Trains a network, or goes on where that was interrupted.
 
@@ -72,6 +73,7 @@ def train_logmel_network(
         views: int ``[clips, views per clip]``: where in ``arrays`` and ``targets`` each clip's
             views are; see ``data.training_batches``. None: every entry is a clip of its own.
         dimensions: Weights and dropout of the continuous targets, where there are some.
+        live: Teachers that are asked at every step.
 
     Returns:
         The trained network; with continuous targets as ``heads.multi_task_student`` makes it, with
@@ -118,6 +120,7 @@ def train_logmel_network(
         score,
         views,
         dimensions,
+        live,
     )
     return model
 
@@ -137,6 +140,7 @@ def fit_logmel_network(
     score: Callable[[], Mapping[str, float]] | None,
     views: np.ndarray,
     dimensions: DimensionsConfig = NO_DIMENSIONS,
+    live: LiveTeaching | None = None,
 ) -> None:
     """The part of ``train_logmel_network`` that has a network and its statistics: the training.
 
@@ -156,9 +160,10 @@ def fit_logmel_network(
         score: Scores of the model as it is; see ``fitting.fit``.
         views: See there.
         dimensions: See there.
+        live: See there.
     """
     window, classes = model.input_shape[1], targets["labels"].shape[1]
-    distiller = _distiller(model, distill, dimensions, targets, name)
+    distiller = _distiller(model, distill, dimensions, targets, name, live)
     smooth = fit.label_smoothing
     has_label = targets["labels"].sum(axis=1, keepdims=True)  # [views, 1], 1 or 0
     labels = targets["labels"] * (1.0 - smooth) + has_label * (smooth / classes)
@@ -196,6 +201,7 @@ def _distiller(
     dimensions: DimensionsConfig,
     targets: Mapping[str, np.ndarray],
     name: str,
+    live: LiveTeaching | None,
 ) -> Distiller:
     taught = dimensions.teacher_weight if TEACHER_DIMENSIONS in targets else 0.0
     if dimensions.alone:
@@ -207,6 +213,8 @@ def _distiller(
         "logit_loss": distill.logit_loss,
         "name": name,
     }
+    if live is not None:
+        shared |= {"teacher": live.network, "teacher_share": live.share}
     spaces = spaces_of(targets)
     if spaces:
         shared["embedding_weights"] = distill.embedding_weights

@@ -187,7 +187,7 @@ class Predictor:
             raise UserError(f"{path}: a model ends in {' or '.join(_MODEL_SUFFIXES)}")
         if not path.is_file():
             raise UserError(f"{path}: no such model")
-        labels, frontend = _find_frontend(path)
+        labels, frontend = find_frontend(path)
         predict: Callable[[np.ndarray], np.ndarray]
         voices, corpus = None, frontend.corpus
         takes: tuple[int, ...] = (frontend.frames, frontend.mels)
@@ -387,7 +387,12 @@ def _waveform_voices(model: TFLiteModel, corpus: Corpus | None) -> Voices | None
     return Voices(corpus, predict_windows, sums)
 
 
-def _find_frontend(model: Path) -> tuple[tuple[str, ...], Frontend]:
+def find_frontend(model: Path) -> tuple[tuple[str, ...], Frontend]:
+    """A model's labels and front end; see ``Predictor.load`` for where they are looked for.
+
+    Raises:
+        UserError: They are not there, or do not fit.
+    """
     folder = model.parent
     for place in (folder, folder / "export"):
         labels, frontend = place / "labels.txt", place / "frontend.json"

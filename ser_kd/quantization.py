@@ -17,6 +17,7 @@ from keras import layers, ops
 
 from ser_kd import data
 from ser_kd.config import AudioConfig, AugmentConfig, DistillConfig, FitConfig, LogMelConfig
+from ser_kd.distiller import LiveTeaching
 from ser_kd.errors import UserError
 from ser_kd.layers import Standardize
 from ser_kd.logmel_network import LogMelPredictor, fit_logmel_network
@@ -50,6 +51,7 @@ def fine_tune_for_int8(
     directory: Path,
     validation: tuple[data.ClipArrays, np.ndarray],
     views: np.ndarray,
+    live: LiveTeaching | None = None,
 ) -> keras.Model:
     """Trains a student on, rounded as its int8 file is; or goes on where that was interrupted.
 
@@ -72,6 +74,7 @@ def fine_tune_for_int8(
         directory: See there.
         validation: See there.
         views: See there.
+        live: See there.
 
     Returns:
         ``student``, a plain Keras model with the new weights.
@@ -101,6 +104,7 @@ def fine_tune_for_int8(
         directory,
         score,
         views,
+        live=live,
     )
     return student
 

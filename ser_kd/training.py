@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,12 @@ from ser_kd.config import (
     DistillConfig,
     FileTeacherConfig,
     FitConfig,
+    LiveTeacherConfig,
     teacher_order,
 )
 from ser_kd.data import feature_statistics
 from ser_kd.dimensional import TEACHER_DIMENSIONS
+from ser_kd.distiller import LiveTeaching
 from ser_kd.errors import UserError
 from ser_kd.heads import DIMENSIONS
 from ser_kd.logmel_network import train_logmel_network
@@ -32,6 +35,7 @@ from ser_kd.quantization import fine_tune_for_int8
 from ser_kd.run import Run, RunData
 from ser_kd.targets import Targets, mix_teachers
 from ser_kd.teachers.crossfit import make_teacher, targets_path, teacher_targets
+from ser_kd.teachers.live import live_teaching
 from ser_kd.voices import drawn_voices
 
 # Of a clip, how much may be known of its speaker: kept in memory, 0.5 kB each.
@@ -74,9 +78,8 @@ def distilled_student(run: Run, run_data: RunData, targets: Mapping[str, Targets
     shown that view and learns what the teachers say of it. An epoch covers labelled and unlabelled
     clips alike; an unlabelled one has no part in the label term.
     """
-    distill, logits = _teaching(run, run_data, targets)
-    name = "student, distilled" if logits else run.baseline_name
-    return _student(run, run_data, run.directory, distill, logits, name)
+    name = "student, distilled" if targets else run.baseline_name
+    return _student(run, run_data, run.directory, _teaching(run, run_data, targets), name)
 
 
 def int8_student(
@@ -92,25 +95,34 @@ def int8_student(
         targets: Of its teachers.
         calibration: float32 ``[windows, frames, mels]``, those that the export calibrates on.
     """
-    distill, logits = _teaching(run, run_data, targets)
-    name = "student, fine-tuned for int8"
-    return _student(run, run_data, run.int8_aware_dir, distill, logits, name, calibration)
+    teaching, name = _teaching(run, run_data, targets), "student, fine-tuned for int8"
+    return _student(run, run_data, run.int8_aware_dir, teaching, name, calibration)
 
 
-def _teaching(
-    run: Run, run_data: RunData, targets: Mapping[str, Targets]
-) -> tuple[DistillConfig, dict[str, np.ndarray]]:
-    """Weights of the loss, and what the teachers say if there are teachers."""
+@dataclass(frozen=True)
+class _Teaching:
+    """What a student learns from: weights of the loss, stored predictions, live teachers."""
+
+    distill: DistillConfig = LABELS_ONLY
+    taught: Mapping[str, np.ndarray] = field(default_factory=dict)
+    live: LiveTeaching | None = None
+
+
+def _teaching(run: Run, run_data: RunData, targets: Mapping[str, Targets]) -> _Teaching:
     if not targets:
-        return LABELS_ONLY, {}
+        return _Teaching()
     ids, views = _student_ids(run_data)
     if run.config.dimensions.alone:
-        return LABELS_ONLY, {TEACHER_DIMENSIONS: _mean_dimensions(targets, ids, views)}
-    config = run.config.distill
-    chosen = {name: targets[name] for name in (config.teachers or targets)}
-    taught = {
-        "teacher_logits": mix_teachers(chosen, config.teachers, ids, config.temperature, views)
+        return _Teaching(taught={TEACHER_DIMENSIONS: _mean_dimensions(targets, ids, views)})
+    config, taught = run.config.distill, {}
+    weights = config.teachers or dict.fromkeys(targets, 1.0)
+    stored = {
+        name: targets[name]
+        for name in weights
+        if not isinstance(run.config.teachers[name], LiveTeacherConfig)
     }
+    if stored:
+        taught["teacher_logits"] = mix_teachers(stored, weights, ids, config.temperature, views)
     for name, weight in config.embedding_weights.items():
         if weight > 0:
             taught |= embedding_targets(
@@ -118,7 +130,7 @@ def _teaching(
             )
     if run.config.dimensions.teacher_weight > 0:
         taught[TEACHER_DIMENSIONS] = _mean_dimensions(targets, ids, views)
-    return config, taught
+    return _Teaching(config, taught, live_teaching(run, weights))
 
 
 def _mean_dimensions(
@@ -176,15 +188,14 @@ def baseline_student(run: Run, run_data: RunData) -> keras.Model:
     It is shown the same views. Speech without labels has nothing to teach it, so its epochs are
     shorter by that.
     """
-    return _student(run, run_data, run.baseline_dir, LABELS_ONLY, {}, run.baseline_name)
+    return _student(run, run_data, run.baseline_dir, _Teaching(), run.baseline_name)
 
 
 def _student(
     run: Run,
     run_data: RunData,
     directory: Path,
-    distill: DistillConfig,
-    teacher_logits: Mapping[str, np.ndarray],
+    teaching: _Teaching,
     name: str,
     calibration: np.ndarray | None = None,
 ) -> keras.Model:
@@ -207,11 +218,12 @@ def _student(
         "targets": {
             "labels": run_data.one_hot(training.ids),
             **ratings,
-            **teacher_logits,
+            **teaching.taught,
             **_voices(run_data),
         },
         "augment": config.augment,
-        "distill": distill,
+        "distill": teaching.distill,
+        "live": teaching.live,
         "audio": config.audio,
         "logmel": config.logmel,
         # The same for every student of a run: only what they are taught differs.
@@ -220,7 +232,8 @@ def _student(
         "directory": directory,
         "validation": (validation, truth),
         "views": run_data.student_rows(
-            with_unlabelled=distill.logit_weight > 0 or TEACHER_DIMENSIONS in teacher_logits
+            with_unlabelled=teaching.distill.logit_weight > 0
+            or TEACHER_DIMENSIONS in teaching.taught
         ),
     }
     if calibration is None:

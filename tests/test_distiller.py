@@ -147,6 +147,25 @@ def test_a_live_teacher_is_a_stored_teacher_and_stays_untouched(x, y):
     assert trained == {id(weight) for weight in live_model.student.trainable_weights}
 
 
+@pytest.mark.parametrize("temperature", [1.0, 2.0])
+def test_a_live_and_a_stored_teacher_are_mixed_as_softened_probabilities(x, y, temperature):
+    def softened(logits: np.ndarray) -> np.ndarray:
+        powers = np.exp(logits / temperature)
+        return powers / powers.sum(axis=1, keepdims=True)
+
+    teacher, student = noisy_teacher(), dense_student()
+    target = 0.75 * softened(teacher(x).numpy()) + 0.25 * softened(y["teacher_logits"])
+    said = softened(student(x).numpy())
+    divergence = np.mean(np.sum(target * np.log(target / said), axis=1))
+    model = compiled(student, 0.0, 1.0, temperature, teacher=teacher, teacher_share=0.75)
+    found = model.evaluate(x, y, batch_size=CLIPS, verbose=0, return_dict=True)
+    assert found["loss"] == pytest.approx(temperature**2 * divergence, rel=1e-4)
+    again = Distiller.from_config(model.get_config())
+    assert again.teacher_share == 0.75
+    with pytest.raises(ValueError, match="teacher_share must be above 0 and at most 1, got 0"):
+        Distiller(student, 0.0, 1.0, teacher=teacher, teacher_share=0)
+
+
 def test_evaluation_moves_no_statistics_and_drops_nothing(x, y):
     student = noisy_teacher()
     model = compiled(student, 0.5, 0.5, 2.0)

@@ -16,6 +16,7 @@ from ser_kd.config import (
     FileTeacherConfig,
     FusionTeacherConfig,
     LinguisticTeacherConfig,
+    LiveTeacherConfig,
     ProsodicTeacherConfig,
     TeacherConfig,
     Wav2Vec2TeacherConfig,
@@ -112,6 +113,10 @@ def make_teacher(
         from ser_kd.teachers.dimensional import DimensionalTeacher
 
         return DimensionalTeacher(name, teacher, config, run_data, targets_of)
+    if isinstance(teacher, LiveTeacherConfig):
+        from ser_kd.teachers.live import LiveTeacher
+
+        return LiveTeacher(name, teacher, config, run_data)
     raise TypeError(f"a teacher of kind {teacher.kind!r} is not trained here")
 
 
@@ -120,7 +125,7 @@ def make_folds(directory: Path, teacher: TeacherConfig, run: Run, run_data: RunD
     assert not isinstance(teacher, FileTeacherConfig)
     clips = run_data.splits.training
     speakers = frozenset(clip.speaker for clip in clips)
-    if teacher.in_fold:
+    if isinstance(teacher, LiveTeacherConfig) or teacher.in_fold:
         return [Fold(0, directory / "fold_0", speakers, speakers)]
     held_out = speaker_folds(clips, teacher.folds, run.config.seed)
     return [

@@ -1,0 +1,109 @@
+"""A teacher that is asked at every step: finished students hear what the student hears.
+
+Stored predictions are of a clip as it is. What a student is shown is cropped, masked, noisy, and a
+mixture of two clips; a live teacher says what it makes of exactly that ("consistent teaching",
+Beyer et al., arXiv 2106.05237). Several networks together are right more often than any of them,
+and all they know can be heard in one window: what the student lacks, it can learn. They may have
+been trained on the same clips (a teacher that was not would be a different one for each fold).
+"""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from ser_kd import files
+from ser_kd.config import Config, LiveTeacherConfig
+from ser_kd.data import ClipArrays, Hears, Windowing
+from ser_kd.distiller import LiveTeaching
+from ser_kd.errors import UserError
+from ser_kd.logmel_network import LogMelPredictor
+from ser_kd.predict import Frontend, find_frontend, load_keras
+from ser_kd.run import Run, RunData
+from ser_kd.teachers.prediction import Predictor
+
+_LEAST_PROBABILITY = 1e-12
+
+
+class LiveTeacher:
+    """Copies its networks into the run, and predicts whole clips with them, for the report."""
+
+    hears: Hears = "logmel"
+
+    def __init__(
+        self, name: str, teacher: LiveTeacherConfig, config: Config, run_data: RunData
+    ) -> None:
+        self.teacher, self.config = teacher, config
+        for number, text in enumerate(teacher.models):
+            where, path = f"teachers.{name}.models[{number}]", Path(text).expanduser()
+            load_keras(path)
+            labels, frontend = find_frontend(path)
+            if labels != run_data.labels:
+                raise UserError(
+                    f"{where}: {path} names {', '.join(labels)}; this run has "
+                    f"{', '.join(run_data.labels)}"
+                )
+            wanted = Frontend.of(config)
+            for key in (*wanted.mel_bands, "hop_samples", "frames"):
+                value, theirs = getattr(wanted, key), getattr(frontend, key)
+                if theirs != value:
+                    raise UserError(
+                        f"{where}: {path} has another front end ({key} = {theirs:g}, here "
+                        f"{value:g}); it could not hear what the student hears"
+                    )
+
+    def network_paths(self, directory: Path) -> list[Path]:
+        return [directory / f"member_{number}.keras" for number in range(len(self.teacher.models))]
+
+    def train(self, ids: Sequence[str], directory: Path, label: str) -> None:
+        """Takes a copy of each network: nothing of the run depends on other runs from now on."""
+        for source, path in zip(self.teacher.models, self.network_paths(directory), strict=True):
+            with files.atomic(path) as partial:
+                shutil.copy(Path(source).expanduser(), partial)
+
+    def predictor(self, directory: Path) -> Predictor:
+        """Log-mel -> mean probabilities ``[clips, classes]``, embeddings side by side."""
+        windowing = Windowing.of(self.config.audio, self.config.logmel)
+        members = [
+            LogMelPredictor(load_keras(path), windowing) for path in self.network_paths(directory)
+        ]
+
+        def predict(arrays: ClipArrays) -> tuple[np.ndarray, np.ndarray]:
+            predictions = [member.predict(arrays) for member in members]
+            probs = np.mean([probs for probs, _ in predictions], axis=0)
+            return probs, np.concatenate([embedding for _, embedding in predictions], axis=1)
+
+        return predict
+
+
+def live_teaching(run: Run, weights: Mapping[str, float]) -> LiveTeaching | None:
+    """The live ones among the teachers that a student learns from, as one network.
+
+    Args:
+        run: Has its targets made.
+        weights: Of all these teachers.
+
+    Returns:
+        None if none of them is live.
+    """
+    live = [name for name in weights if isinstance(run.config.teachers[name], LiveTeacherConfig)]
+    if not live:
+        return None
+    all_of_them = sum(weights[name] for name in live)
+    inputs, summands = None, []
+    for name in live:
+        paths = sorted((run.teacher_dir(name) / "fold_0").glob("member_*.keras"))
+        for path in paths:
+            model = load_keras(path)
+            model.name = f"{name}_{path.stem}"  # within one model names are unique
+            if inputs is None:
+                inputs = keras.Input(model.input_shape[1:], name="logmel")
+            share = weights[name] / all_of_them / len(paths)
+            summands.append(share * ops.softmax(model(inputs, training=False)))
+    probs = layers.Add()(summands) if len(summands) > 1 else summands[0]
+    network = keras.Model(inputs, ops.log(probs + _LEAST_PROBABILITY), name="live_teachers")
+    network.trainable = False
+    return LiveTeaching(network, all_of_them / sum(weights.values()))
