@@ -200,7 +200,7 @@ class Predictor:
         else:
             network = load_keras(path)
             inputs, outputs = network.input_shape, network.output_shape
-            if isinstance(outputs, dict):
+            if isinstance(network.output, dict):  # output_shape is a tuple where it has one entry
                 raise _tells_dimensions(path)
             predict, corpus = keras_logits(network), keras_corpus(network)
         wanted = takes, (len(labels),)

@@ -15,8 +15,6 @@ from keras import layers, ops
 
 from ser_kd.config import StudentConfig
 from ser_kd.layers import FusedBatchNormalization, Standardize
-from ser_kd.yamnet import BLOCKS as YAMNET_BLOCKS
-from ser_kd.yamnet import STEM_CHANNELS as YAMNET_STEM_CHANNELS
 
 
 @dataclass(frozen=True)
@@ -38,6 +36,12 @@ MOBILENET_ROWS = (
     Row(112, 2, 1, 4),
 )
 HEAD_CHANNELS = 320
+YAMNET_STEM_CHANNELS = 32
+# (outputs, stride) of its depthwise separable blocks.
+YAMNET_BLOCKS = (
+    (64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), (512, 1), (512, 1), (512, 1),
+    (512, 1), (512, 1), (1024, 2), (1024, 1),
+)  # fmt: skip
 CNN_CHANNELS = (24, 48, 96, 160)
 CRNN_CHANNELS = (16, 32, 48)
 CRNN_UNITS = 64

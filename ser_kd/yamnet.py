@@ -15,14 +15,8 @@ from keras import layers
 
 from ser_kd.config import EnsembleTeacherConfig, StudentConfig, TeacherConfig
 from ser_kd.errors import UserError
+from ser_kd.student import YAMNET_BLOCKS, YAMNET_STEM_CHANNELS
 from ser_kd.tflite import load_interpreter
-
-STEM_CHANNELS = 32
-# (outputs, stride) of the depthwise separable blocks.
-BLOCKS = (
-    (64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), (512, 1), (512, 1), (512, 1),
-    (512, 1), (512, 1), (1024, 2), (1024, 1),
-)  # fmt: skip
 
 # Speech in YAMNet's own input, ln(mel magnitude + 0.001): mean over frames and bands, and the mean
 # over bands of the deviation. Measured on CREMA-D's training clips. Standardised log-mels have 0
@@ -85,9 +79,9 @@ def read_convolutions(path: Path, blocks: int) -> list[_Convolution]:
 
 
 def _kernel_shapes(blocks: int) -> list[tuple[int, ...]]:
-    shapes: list[tuple[int, ...]] = [(3, 3, 1, STEM_CHANNELS)]
-    inputs = STEM_CHANNELS
-    for outputs, _ in BLOCKS[:blocks]:
+    shapes: list[tuple[int, ...]] = [(3, 3, 1, YAMNET_STEM_CHANNELS)]
+    inputs = YAMNET_STEM_CHANNELS
+    for outputs, _ in YAMNET_BLOCKS[:blocks]:
         shapes += [(3, 3, inputs, 1), (1, 1, inputs, outputs)]
         inputs = outputs
     return shapes

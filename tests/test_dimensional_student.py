@@ -226,7 +226,7 @@ def test_exporting_evaluating_and_predicting(place, finished, capsys):
         error = capsys.readouterr().err
         assert "tells dimensions and no categories" in error
         assert error.count("\n") == 1
-        assert ser_kd_main(["predict", str(place / "corpus"), "--model", str(model)]) == 2
+        assert ser_kd_main(["predict", str(model), str(place / "corpus")]) == 2
         error = capsys.readouterr().err
         assert f"{model} tells dimensions, which have no labels" in error
         assert error.count("\n") == 1
