@@ -329,7 +329,7 @@ def first_windows(arrays: ClipArrays, cells: int) -> np.ndarray:
     """The first ``cells`` cells of every clip, padded: ``[clips, cells, ...]``."""
     shape = (len(arrays), cells, *arrays.values.shape[1:])
     windows = np.full(shape, arrays.padding, arrays.values.dtype)
-    for window, index in zip(windows, range(len(arrays)), strict=True):
+    for index, window in enumerate(windows):
         clip = arrays.clip(index)[:cells]
         window[: len(clip)] = clip
     return windows

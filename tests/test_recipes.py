@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from corpus_maker import HZ_OF, settings, write_corpus
+from corpus_maker import HZ_OF, SPEAKERS, settings, write_corpus
 
 from export import export_run
 from export.dimensional import FILE as DIMENSIONS_FILE
@@ -24,6 +24,7 @@ from ser_kd.tflite import TFLiteModel
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 RECIPES = Path(config.__file__).parent / "recipes"
+RATE_OF = {speaker: number / 10 for number, speaker in enumerate(SPEAKERS)}
 RANGES = {"pitch": [0.0, 1_000.0], "rate": [0.0, 1.0]}
 FIT = {"epochs": 1, "batch_size": 6, "warmup_epochs": 0.5, "learning_rate": 0.005}
 STUDENT = {"kind": "mobilenet", "width": 0.25, "dropout": 0.1}
@@ -40,12 +41,9 @@ def corpus(tmp_path_factory) -> Path:
         rows.writerow(["path", "speaker", "emotion", *RANGES])
         for path in sorted(folder.glob("*/*/*.wav")):
             emotion, speaker, _ = path.relative_to(folder).parts
-            rating = [HZ_OF[emotion], SPEAKERS_RATE[speaker]]
+            rating = [HZ_OF[emotion], RATE_OF[speaker]]
             rows.writerow([path.relative_to(folder).as_posix(), speaker, emotion, *rating])
     return folder
-
-
-SPEAKERS_RATE = {f"s{number}": number / 10 for number in range(10)}
 
 
 def shrunk(table: dict[str, Any]) -> dict[str, Any]:
