@@ -130,6 +130,9 @@ def write(run: Run, labels: tuple[str, ...], figures: Mapping[str, Any]) -> None
 def _initial_weights(student: StudentConfig) -> str:
     if not student.initial_weights:
         return "random"
+    path = Path(student.initial_weights)
+    if path.suffix == ".keras":
+        return f"those of another student, {path.parent.name}/{path.name}"
     return (
         f"the first {student.blocks} blocks of YAMNet (the TensorFlow authors, Apache-2.0), which "
         "was trained on AudioSet (Google, CC BY 4.0)"

@@ -155,7 +155,8 @@ class StudentConfig:
     """The network that goes onto the phone: see ``ser_kd.student``.
 
     ``blocks``: of kind ``yamnet``, how many of YAMNet's 13 blocks there are. ``initial_weights``:
-    the file of YAMNet that its weights begin with (``ser_kd.yamnet``); empty = at random.
+    what its weights begin with (``ser_kd.initial_weights``): a finished student of the same
+    architecture (.keras) or, of kind ``yamnet``, the file of YAMNet; empty = at random.
     """
 
     kind: Literal["mobilenet", "yamnet", "cnn", "crnn"] = "mobilenet"
@@ -925,14 +926,19 @@ def _network_rules(
     low, high = augment.noise_snr_db
     strengths = ["shift_seconds", "gain_db", "time_masks", "time_mask_seconds", "mel_masks"]
     strengths += ["mel_mask_bins", "mixup_alpha"]
+    begins = student.initial_weights
+    yamnet_allowed = begins.endswith(".tflite") and student.kind == "yamnet" and student.width == 1
+    # A teacher's network begins with no finished student: that may have heard its held-out clips.
+    student_allowed = not where and begins.endswith(".keras")
     return [
         (f"{where}student.width", 0 < student.width <= 16, "above 0 and at most 16"),
         (f"{where}student.dropout", 0 <= student.dropout < 1, "at least 0 and below 1"),
         (f"{where}student.blocks", 1 <= student.blocks <= 13, "from 1 to 13"),
         (
             f"{where}student.initial_weights",
-            not student.initial_weights or (student.kind == "yamnet" and student.width == 1),
-            "empty unless student.kind = 'yamnet' and student.width = 1.0",
+            not begins or student_allowed or yamnet_allowed,
+            f"empty{'' if where else ', a finished student (.keras)'} or, with student.kind = "
+            "'yamnet' and student.width = 1.0, YAMNet (.tflite)",
         ),
         *_fit_rules(where, fit),
         *(

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ser_kd import data, fitting, metrics, yamnet
+from ser_kd import data, fitting, initial_weights, metrics
 from ser_kd.config import (
     NO_DIMENSIONS,
     AudioConfig,
@@ -89,9 +89,8 @@ def train_logmel_network(
     mean, deviation = data.feature_statistics(arrays.take(labelled))
     model.get_layer("standardize").set_statistics(mean, deviation)
     if network.initial_weights:
-        convolutions = yamnet.read_convolutions(Path(network.initial_weights), network.blocks)
         some = np.random.default_rng(seed).permutation(labelled)[:_WINDOWS_OF_STATISTICS]
-        yamnet.begin_with(model, convolutions, data.first_windows(arrays.take(some), window))
+        initial_weights.begin(model, network, data.first_windows(arrays.take(some), window))
     student = model
     if DIMENSIONS in targets:
         with_dimensions = dimensional_student if dimensions.alone else multi_task_student

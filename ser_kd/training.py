@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from ser_kd import files, fitting, yamnet
+from ser_kd import files, fitting, initial_weights
 from ser_kd.augment import VOICES
 from ser_kd.config import (
     LABELS_ONLY,
@@ -49,7 +49,7 @@ def all_teacher_targets(run: Run, run_data: RunData) -> dict[str, Targets]:
     what is wrong with the ratings that the student is to learn.
     """
     run_data.ratings(run_data.ids("training")[:1])
-    yamnet.require_files(run.config.student, run.config.teachers_in_use.values())
+    initial_weights.require_files(run.config, run.config.teachers_in_use.values(), run_data.labels)
     if run.config.dimensions.alone:
         _require_ratings(run_data)
     if run.config.dimensions.teacher_weight > 0:

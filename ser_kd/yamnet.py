@@ -6,14 +6,12 @@ hear is of use for emotions, too. The file that is read here is the one for phon
 ``google/lite-model/yamnet/classification/tflite/1``): int8 weights, batch normalisation folded in.
 """
 
-from collections.abc import Iterable
 from pathlib import Path
 
 import keras
 import numpy as np
 from keras import layers
 
-from ser_kd.config import EnsembleTeacherConfig, StudentConfig, TeacherConfig
 from ser_kd.errors import UserError
 from ser_kd.student import YAMNET_BLOCKS, YAMNET_STEM_CHANNELS
 from ser_kd.tflite import load_interpreter
@@ -26,18 +24,6 @@ _SPEECH_MEAN, _SPEECH_DEVIATION = -2.6, 1.4
 _BATCH = 32
 _Convolution = tuple[np.ndarray, np.ndarray]
 """Kernel as Keras has it, and bias."""
-
-
-def require_files(student: StudentConfig, teachers: Iterable[TeacherConfig]) -> None:
-    """Reads what a run's networks begin with, before anything is trained.
-
-    Raises:
-        UserError: A file is missing, or is not YAMNet.
-    """
-    ensembles = [t.student for t in teachers if isinstance(t, EnsembleTeacherConfig)]
-    for network in [student, *ensembles]:
-        if network.initial_weights:
-            read_convolutions(Path(network.initial_weights), network.blocks)
 
 
 def read_convolutions(path: Path, blocks: int) -> list[_Convolution]:

@@ -63,12 +63,12 @@ def test_a_run_with_a_live_teacher(corpus, finished, tmp_path):
     run = Run.open(tmp_path / "run")
     run_data = run.data()
 
-    # What it says of whole clips is the mean of its networks, and known to be in fold.
+    # What it says of whole clips is its networks' geometric mean, and known to be in fold.
     logmel = run_data.logmel
     windowing = Windowing.of(run.config.audio, run.config.logmel)
-    probs = np.mean(
-        [LogMelPredictor(load_keras(path), windowing).predict(logmel)[0] for path in finished], 0
-    )
+    each = [LogMelPredictor(load_keras(path), windowing).predict(logmel)[0] for path in finished]
+    product = np.sqrt(each[0] * each[1])
+    probs = product / product.sum(axis=1, keepdims=True)
     targets = read_targets(targets_path("hearing", run), run_data.labels)
     said = np.exp(targets.logits_of(logmel.ids, "hearing"))
     np.testing.assert_allclose(said, probs, atol=1e-5)
@@ -81,9 +81,10 @@ def test_a_run_with_a_live_teacher(corpus, finished, tmp_path):
     assert teaching.share == 0.75
     window = np.full((1, *teaching.network.input_shape[1:]), -40.0, np.float32)
     window[:, :, 8:] = -70.0
-    each = [keras.ops.softmax(load_keras(path)(window)) for path in finished]
+    first, second = (np.exp(load_keras(path)(window)) for path in finished)
+    product = np.sqrt(first / first.sum() * second / second.sum())
     found = keras.ops.softmax(teaching.network(window))
-    np.testing.assert_allclose(found, np.mean(each, axis=0), atol=1e-5)
+    np.testing.assert_allclose(found, product / product.sum(), atol=1e-5)
     assert not teaching.network.trainable_weights
 
     # The report has it, and the student learnt from it.

@@ -4,7 +4,9 @@ Stored predictions are of a clip as it is. What a student is shown is cropped, m
 mixture of two clips; a live teacher says what it makes of exactly that ("consistent teaching",
 Beyer et al., arXiv 2106.05237). Several networks together are right more often than any of them,
 and all they know can be heard in one window: what the student lacks, it can learn. They may have
-been trained on the same clips (a teacher that was not would be a different one for each fold).
+been trained on the same clips (a teacher that was not would be a different one for each fold). What
+several say together is the mean of their log-probabilities: the geometric mean of Hinton et al.
+(arXiv 1503.02531), which the student matches by matching each of them.
 """
 
 import shutil
@@ -19,10 +21,11 @@ from ser_kd import files
 from ser_kd.config import Config, LiveTeacherConfig
 from ser_kd.data import ClipArrays, Hears, Windowing
 from ser_kd.distiller import LiveTeaching
-from ser_kd.errors import UserError
+from ser_kd.initial_weights import require_same_input
 from ser_kd.logmel_network import LogMelPredictor
-from ser_kd.predict import Frontend, find_frontend, load_keras
+from ser_kd.predict import load_keras
 from ser_kd.run import Run, RunData
+from ser_kd.targets import softmax
 from ser_kd.teachers.prediction import Predictor
 
 _LEAST_PROBABILITY = 1e-12
@@ -40,20 +43,7 @@ class LiveTeacher:
         for number, text in enumerate(teacher.models):
             where, path = f"teachers.{name}.models[{number}]", Path(text).expanduser()
             load_keras(path)
-            labels, frontend = find_frontend(path)
-            if labels != run_data.labels:
-                raise UserError(
-                    f"{where}: {path} names {', '.join(labels)}; this run has "
-                    f"{', '.join(run_data.labels)}"
-                )
-            wanted = Frontend.of(config)
-            for key in (*wanted.mel_bands, "hop_samples", "frames"):
-                value, theirs = getattr(wanted, key), getattr(frontend, key)
-                if theirs != value:
-                    raise UserError(
-                        f"{where}: {path} has another front end ({key} = {theirs:g}, here "
-                        f"{value:g}); it could not hear what the student hears"
-                    )
+            require_same_input(where, path, config, run_data.labels, frames=True)
 
     def network_paths(self, directory: Path) -> list[Path]:
         return [directory / f"member_{number}.keras" for number in range(len(self.teacher.models))]
@@ -65,7 +55,7 @@ class LiveTeacher:
                 shutil.copy(Path(source).expanduser(), partial)
 
     def predictor(self, directory: Path) -> Predictor:
-        """Log-mel -> mean probabilities ``[clips, classes]``, embeddings side by side."""
+        """Log-mel -> probabilities ``[clips, classes]``, embeddings side by side."""
         windowing = Windowing.of(self.config.audio, self.config.logmel)
         members = [
             LogMelPredictor(load_keras(path), windowing) for path in self.network_paths(directory)
@@ -73,8 +63,9 @@ class LiveTeacher:
 
         def predict(arrays: ClipArrays) -> tuple[np.ndarray, np.ndarray]:
             predictions = [member.predict(arrays) for member in members]
-            probs = np.mean([probs for probs, _ in predictions], axis=0)
-            return probs, np.concatenate([embedding for _, embedding in predictions], axis=1)
+            log_probs = np.log([probs + _LEAST_PROBABILITY for probs, _ in predictions])
+            embeddings = [embedding for _, embedding in predictions]
+            return softmax(log_probs.mean(axis=0)), np.concatenate(embeddings, axis=1)
 
         return predict
 
@@ -102,8 +93,8 @@ def live_teaching(run: Run, weights: Mapping[str, float]) -> LiveTeaching | None
             if inputs is None:
                 inputs = keras.Input(model.input_shape[1:], name="logmel")
             share = weights[name] / all_of_them / len(paths)
-            summands.append(share * ops.softmax(model(inputs, training=False)))
-    probs = layers.Add()(summands) if len(summands) > 1 else summands[0]
-    network = keras.Model(inputs, ops.log(probs + _LEAST_PROBABILITY), name="live_teachers")
+            summands.append(share * ops.log_softmax(model(inputs, training=False)))
+    logits = layers.Add()(summands) if len(summands) > 1 else summands[0]
+    network = keras.Model(inputs, logits, name="live_teachers")
     network.trainable = False
     return LiveTeaching(network, all_of_them / sum(weights.values()))
