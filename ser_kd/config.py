@@ -363,6 +363,24 @@ class LiveTeacherConfig:
 
 
 @dataclass(frozen=True)
+class VotesTeacherConfig:
+    """``votes``: what CREMA-D's crowd answered, as soft labels (``ser_kd.teachers.votes``).
+
+    ``channel``: what the crowd was given. ``prior_votes``: further votes of every clip, shared
+    equally by all labels, so that nothing is said to be impossible after ten answers.
+    """
+
+    kind: Literal["votes"] = "votes"
+    channel: Literal["voice", "face", "multimodal"] = "voice"
+    prior_votes: float = 1.0
+
+    @property
+    def in_fold(self) -> bool:
+        """Never: no network is trained."""
+        return False
+
+
+@dataclass(frozen=True)
 class FileTeacherConfig:
     """``file``: predictions that were made elsewhere, keyed by clip id and view (.npz or .csv)."""
 
@@ -508,6 +526,7 @@ TeacherConfig = (
     | FusionTeacherConfig
     | DimensionalTeacherConfig
     | LiveTeacherConfig
+    | VotesTeacherConfig
     | FileTeacherConfig
 )
 
@@ -602,6 +621,7 @@ TEACHER_KINDS: dict[str, type[Any]] = {
     "prosodic": ProsodicTeacherConfig,
     "linguistic": LinguisticTeacherConfig,
     "live": LiveTeacherConfig,
+    "votes": VotesTeacherConfig,
     "file": FileTeacherConfig,
     "fusion": FusionTeacherConfig,
     "dimensional": DimensionalTeacherConfig,
@@ -836,6 +856,10 @@ def _check(config: Config) -> None:
             continue
         if isinstance(teacher, LiveTeacherConfig):
             rules.append((f"{where}models", bool(teacher.models), "one .keras file at least"))
+            continue
+        if isinstance(teacher, VotesTeacherConfig):
+            holds = 0 < teacher.prior_votes < math.inf
+            rules.append((f"{where}prior_votes", holds, "above 0"))
             continue
         rules.append((f"{where}folds", teacher.folds >= 2, "at least 2"))
         if isinstance(teacher, EnsembleTeacherConfig):
@@ -1126,6 +1150,11 @@ def _check_sources(
             raise UserError(
                 f"{where} learns from teachers.{other_name}, whose networks may have heard the "
                 "clips that they predict: name a teacher of another kind"
+            )
+        if isinstance(other, VotesTeacherConfig):
+            raise UserError(
+                f"{where} learns from teachers.{other_name}, which is a crowd: give its votes "
+                f"themselves, 'votes:{other.channel}'"
             )
         if other.in_fold:
             raise UserError(

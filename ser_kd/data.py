@@ -97,6 +97,12 @@ def join(
     return replace(like, ids=tuple(ids), values=values, offsets=offsets, samples=samples)
 
 
+def one_cell_per_clip(ids: Sequence[str], values: np.ndarray) -> ClipArrays:
+    """Values ``[clips, ...]``, one entry for each clip, in the form that batches are made from."""
+    count = len(ids)
+    return ClipArrays(tuple(ids), values, np.arange(count + 1), np.ones(count, np.int64), 1, 0.0)
+
+
 def load_waveforms(
     clips: Sequence[Clip], config: AudioConfig, cache_dir: Path
 ) -> tuple[ClipArrays, dict[str, str]]:

@@ -12,6 +12,7 @@ from ser_kd.config import (
     FusionTeacherConfig,
     LinguisticTeacherConfig,
     TeacherConfig,
+    VotesTeacherConfig,
     Wav2Vec2TeacherConfig,
 )
 from ser_kd.measure import Example, measure_all
@@ -35,7 +36,7 @@ def measure_run(run: Run) -> dict[str, Any]:
 
     A teacher is all of its networks (folds x members): their sizes add up, and they run one after
     the other. A fusion teacher's are its own, without those of the teachers that it learns from.
-    Teachers whose predictions came from a file or from another one's networks are not here.
+    Teachers whose predictions came from a file, a crowd or another one's networks are not here.
 
     Returns:
         By model, as in ``eval.json``: ``parameters``, ``bytes`` and what ``measure_all`` gives.
@@ -43,7 +44,7 @@ def measure_run(run: Run) -> dict[str, Any]:
     models: dict[str, list[Path]] = {}
     examples: list[Example | None] = []
     for name, teacher in run.config.teachers.items():
-        if isinstance(teacher, FileTeacherConfig) or (
+        if isinstance(teacher, FileTeacherConfig | VotesTeacherConfig) or (
             isinstance(teacher, FusionTeacherConfig) and teacher.network_of
         ):
             continue

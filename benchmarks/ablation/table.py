@@ -13,6 +13,7 @@ from ser_kd.config import (
     TEACHER_KINDS,
     Config,
     FileTeacherConfig,
+    VotesTeacherConfig,
     config_to_dict,
     flat_settings,
     load_config,
@@ -56,9 +57,10 @@ class Variant:
 
     @property
     def has_own_teachers(self) -> bool:
-        """Whether its teachers are trained for it, rather than read from a file."""
+        """Whether its teachers are trained for it, rather than read from a file or a table."""
         teachers = self.config.teachers.values()
-        return any(not isinstance(teacher, FileTeacherConfig) for teacher in teachers)
+        given = FileTeacherConfig | VotesTeacherConfig
+        return any(not isinstance(teacher, given) for teacher in teachers)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from ser_kd.config import (
     LiveTeacherConfig,
     ProsodicTeacherConfig,
     TeacherConfig,
+    VotesTeacherConfig,
     Wav2Vec2TeacherConfig,
 )
 from ser_kd.data import ClipArrays, ClipView, Hears
@@ -117,15 +118,19 @@ def make_teacher(
         from ser_kd.teachers.live import LiveTeacher
 
         return LiveTeacher(name, teacher, config, run_data)
+    if isinstance(teacher, VotesTeacherConfig):
+        from ser_kd.teachers.votes import VotesTeacher
+
+        return VotesTeacher(name, teacher, run_data)
     raise TypeError(f"a teacher of kind {teacher.kind!r} is not trained here")
 
 
 def make_folds(directory: Path, teacher: TeacherConfig, run: Run, run_data: RunData) -> list[Fold]:
-    """Divides the training speakers; in-fold teachers have one fold that trains on everyone."""
+    """Divides the training speakers; one fold has everyone where none is kept from a network."""
     assert not isinstance(teacher, FileTeacherConfig)
     clips = run_data.splits.training
     speakers = frozenset(clip.speaker for clip in clips)
-    if isinstance(teacher, LiveTeacherConfig) or teacher.in_fold:
+    if isinstance(teacher, LiveTeacherConfig | VotesTeacherConfig) or teacher.in_fold:
         return [Fold(0, directory / "fold_0", speakers, speakers)]
     held_out = speaker_folds(clips, teacher.folds, run.config.seed)
     return [

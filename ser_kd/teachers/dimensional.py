@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from ser_kd import data, files, fitting
 from ser_kd.config import Config, DimensionalTeacherConfig
-from ser_kd.data import ClipArrays, ClipView
+from ser_kd.data import ClipArrays, ClipView, one_cell_per_clip
 from ser_kd.errors import UserError
 from ser_kd.heads import DIMENSIONS, LOGITS
 from ser_kd.modalities import Modality, require_all, stored_modality, teacher_modality
@@ -180,8 +180,7 @@ class DimensionalTeacher:
     def arrays(self, views: Sequence[ClipView]) -> ClipArrays:
         """All sources' vectors of some views side by side: one row of numbers per view."""
         rows = np.concatenate([source.of(views)[0] for source in self._sources.values()], axis=1)
-        count, ids = len(views), tuple(clip_id for clip_id, _ in views)
-        return ClipArrays(ids, rows, np.arange(count + 1), np.ones(count, np.int64), 1, 0.0)
+        return one_cell_per_clip([clip_id for clip_id, _ in views], rows)
 
     @property
     def _dimension_names(self) -> list[str]:

@@ -87,7 +87,7 @@ class Wav2Vec2Teacher:
         transform: data.Transform = _waveform_inputs
         if self.frozen == "encoder":
             means = self._features(directory).features(arrays)
-            arrays = _one_cell_per_clip(arrays, means)
+            arrays = data.one_cell_per_clip(arrays.ids, means)
             window, transform = 1, _feature_inputs
         else:
             transform = trimmed(transform, config.audio.sample_rate_hz)
@@ -241,14 +241,6 @@ def _waveform_inputs(windows: Any, lengths: Any, targets: Any, seed: Any) -> Any
 
 def _feature_inputs(windows: Any, lengths: Any, targets: Any, seed: Any) -> Any:
     return windows[:, 0], {"labels": targets["labels"]}, targets["weight"]
-
-
-def _one_cell_per_clip(arrays: data.ClipArrays, values: np.ndarray) -> data.ClipArrays:
-    """Features ``[clips, ...]`` in the form that batches are made from."""
-    count = len(arrays)
-    return data.ClipArrays(
-        arrays.ids, values, np.arange(count + 1), np.ones(count, np.int64), 1, 0.0
-    )
 
 
 @contextlib.contextmanager

@@ -97,7 +97,7 @@ class FusionTeacher:
             return
         network = self.network
         # Before the seed is set: other teachers may be trained for it.
-        arrays = _one_cell_per_clip(ids, self._rows([(clip_id, 0) for clip_id in ids]))
+        arrays = data.one_cell_per_clip(ids, self._rows([(clip_id, 0) for clip_id in ids]))
         seed = fitting.network_seed(self.config.seed, label)
         keras.utils.set_random_seed(seed)
         labels = self.run_data.one_hot(ids)
@@ -159,7 +159,7 @@ class FusionTeacher:
         shown = self.teacher.modalities_at_prediction or tuple(self.network.modalities)
         rows = self._rows(views)
         rows[:, :, self._layout.flags] *= [float(key in shown) for key in self._layout.sizes]
-        return _one_cell_per_clip([clip_id for clip_id, _ in views], rows)
+        return data.one_cell_per_clip([clip_id for clip_id, _ in views], rows)
 
     def _build(self, classes: int) -> FusionNetwork:
         network = self.network
@@ -293,9 +293,3 @@ class FusionTeacher:
             mean[columns] = own[has][:, columns].mean(axis=0)
             deviation[columns] = own[has][:, columns].std(axis=0)
         return mean.astype(np.float32), deviation.astype(np.float32)
-
-
-def _one_cell_per_clip(ids: Sequence[str], rows: np.ndarray) -> ClipArrays:
-    """Rows ``[clips, ...]`` in the form that batches are made from."""
-    count = len(ids)
-    return ClipArrays(tuple(ids), rows, np.arange(count + 1), np.ones(count, np.int64), 1, 0.0)

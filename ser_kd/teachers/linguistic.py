@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from ser_kd import data, files, fitting
 from ser_kd.config import Config, LinguisticTeacherConfig
-from ser_kd.data import ClipArrays, ClipView
+from ser_kd.data import ClipArrays, ClipView, one_cell_per_clip
 from ser_kd.distiller import Distiller
 from ser_kd.errors import UserError
 from ser_kd.progress import say
@@ -138,15 +138,8 @@ class LinguisticTeacher:
             axis=1,
         )
         place = {text: row for row, text in enumerate(texts)}
-        count = len(views)
-        return ClipArrays(
-            tuple(clip_id for clip_id, _ in views),
-            rows[[place[self._texts[clip_id]] for clip_id, _ in views]],
-            np.arange(count + 1),
-            np.ones(count, np.int64),
-            1,
-            0.0,
-        )
+        ids = [clip_id for clip_id, _ in views]
+        return one_cell_per_clip(ids, rows[[place[self._texts[clip_id]] for clip_id in ids]])
 
     def _transcripts(self) -> dict[str, str]:
         """Clip id -> what is said, of every clip that takes part."""
