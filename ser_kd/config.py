@@ -154,15 +154,17 @@ class FitConfig:
 class StudentConfig:
     """The network that goes onto the phone: see ``ser_kd.student``.
 
-    ``blocks``: of kind ``yamnet``, how many of YAMNet's 13 blocks there are. ``initial_weights``:
-    what its weights begin with (``ser_kd.initial_weights``): a finished student of the same
-    architecture (.keras) or, of kind ``yamnet``, the file of YAMNet; empty = at random.
+    Of kind ``yamnet``, ``blocks`` says how many of YAMNet's 13 blocks there are, ``most_channels``
+    how many channels a block has at most (YAMNet's later ones have 512 and 1024).
+    ``initial_weights``: what its weights begin with (``ser_kd.initial_weights``): a finished student
+    of the same architecture (.keras) or, of kind ``yamnet``, YAMNet's file; empty = at random.
     """
 
     kind: Literal["mobilenet", "yamnet", "cnn", "crnn"] = "mobilenet"
     width: float = 1.0
     dropout: float = 0.2
     blocks: int = 7
+    most_channels: int = 1024
     initial_weights: str = ""
 
 
@@ -958,6 +960,7 @@ def _network_rules(
         (f"{where}student.width", 0 < student.width <= 16, "above 0 and at most 16"),
         (f"{where}student.dropout", 0 <= student.dropout < 1, "at least 0 and below 1"),
         (f"{where}student.blocks", 1 <= student.blocks <= 13, "from 1 to 13"),
+        (f"{where}student.most_channels", student.most_channels >= 8, "at least 8"),
         (
             f"{where}student.initial_weights",
             not begins or student_allowed or yamnet_allowed,

@@ -83,7 +83,8 @@ def begin(model: keras.Model, network: StudentConfig, windows: np.ndarray) -> No
     if not network.initial_weights:
         return
     if path.suffix != ".keras":
-        yamnet.begin_with(model, yamnet.read_convolutions(path, network.blocks), windows)
+        convolutions = yamnet.read_convolutions(path, network.blocks)
+        yamnet.begin_with(model, yamnet.narrowed(convolutions, model, windows), windows)
         return
     theirs, ours = _weights(load_keras(path)), _weights(model)
     if [value.shape for value in theirs] != [variable.shape for variable in ours]:

@@ -136,7 +136,8 @@ def _yamnet(features: Any, config: StudentConfig) -> Any:
     x = _conv_bn(x, _conv(_scaled(YAMNET_STEM_CHANNELS, config.width), 3, 2))
     for channels, stride in YAMNET_BLOCKS[: config.blocks]:
         x = _conv_bn(x, _depthwise(stride))
-        x = _conv_bn(x, _conv(_scaled(channels, config.width), 1))
+        outputs = min(_scaled(channels, config.width), config.most_channels)
+        x = _conv_bn(x, _conv(outputs, 1))
     return layers.GlobalAveragePooling2D()(x)
 
 

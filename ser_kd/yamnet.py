@@ -12,8 +12,9 @@ import keras
 import numpy as np
 from keras import layers
 
+from ser_kd.config import StudentConfig
 from ser_kd.errors import UserError
-from ser_kd.student import YAMNET_BLOCKS, YAMNET_STEM_CHANNELS
+from ser_kd.student import YAMNET_BLOCKS, YAMNET_STEM_CHANNELS, build_student
 from ser_kd.tflite import load_interpreter
 
 # Speech in YAMNet's own input, ln(mel magnitude + 0.001): mean over frames and bands, and the mean
@@ -73,6 +74,39 @@ def _kernel_shapes(blocks: int) -> list[tuple[int, ...]]:
     return shapes
 
 
+def narrowed(
+    convolutions: list[_Convolution], model: keras.Model, windows: np.ndarray
+) -> list[_Convolution]:
+    """Convolutions with as many channels as a student has.
+
+    A block of fewer channels keeps those whose activations vary most: one that is the same for all
+    speech tells nothing, and the next block's offsets make up for it.
+
+    Args:
+        convolutions: As ``read_convolutions`` gives them.
+        model: See ``begin_with``.
+        windows: See ``begin_with``.
+    """
+    wanted = [layer.kernel.shape[-1] for layer in _body(model)][2::2]
+    if wanted == [kernel.shape[-1] for kernel, _ in convolutions[2::2]]:
+        return convolutions
+    _, frames, mels = model.input_shape
+    config = StudentConfig("yamnet", blocks=len(wanted))
+    whole = build_student(config, frames, mels, model.output_shape[-1])
+    statistics = model.get_layer("standardize")
+    whole.get_layer("standardize").set_statistics(statistics.mean, statistics.deviation)
+    begin_with(whole, convolutions, windows)
+    activations = [layer.output for layer in whole.layers if isinstance(layer, layers.ReLU)]
+    cut, inputs = convolutions[:1], np.arange(YAMNET_STEM_CHANNELS)
+    for block, (_, variance) in enumerate(_moments(whole, activations[2::2], windows)):
+        outputs = np.sort(np.argsort(-variance, kind="stable")[: wanted[block]])
+        (depthwise, depthwise_bias), (pointwise, bias) = convolutions[2 * block + 1 :][:2]
+        cut.append((depthwise[:, :, inputs], depthwise_bias[inputs]))
+        cut.append((pointwise[:, :, inputs][:, :, :, outputs], bias[outputs]))
+        inputs = outputs
+    return cut
+
+
 def begin_with(model: keras.Model, convolutions: list[_Convolution], windows: np.ndarray) -> None:
     """Sets the body of a student of kind ``yamnet`` to what a file has.
 
@@ -82,14 +116,12 @@ def begin_with(model: keras.Model, convolutions: list[_Convolution], windows: np
 
     Args:
         model: As ``student.build_student`` makes it, its feature statistics set.
-        convolutions: As ``read_convolutions`` gives them; width is 1.
+        convolutions: As ``read_convolutions`` gives them, with the model's channels.
         windows: float32 ``[windows, frames, mels]`` in dB.
     """
-    kinds = (layers.Conv2D, layers.DepthwiseConv2D)
-    body = [layer for layer in model.layers if isinstance(layer, kinds)]
     norms = [layer for layer in model.layers if isinstance(layer, layers.BatchNormalization)]
     for number, (layer, norm, (kernel, bias)) in enumerate(
-        zip(body, norms, convolutions, strict=True)
+        zip(_body(model), norms, convolutions, strict=True)
     ):
         offset = bias
         if number == 0:  # from standardised features to YAMNet's
@@ -98,14 +130,26 @@ def begin_with(model: keras.Model, convolutions: list[_Convolution], windows: np
         layer.set_weights([kernel])
         one, zero = np.ones_like(bias), np.zeros_like(bias)
         norm.set_weights([np.sqrt(one + norm.epsilon), offset, zero, one])
-    watcher = keras.Model(model.input, [norm.input for norm in norms])
-    sums = [np.zeros((2, norm.input.shape[-1])) for norm in norms]
+    moments = _moments(model, [norm.input for norm in norms], windows)
+    for norm, (mean, variance) in zip(norms, moments, strict=True):
+        offset = norm.get_weights()[1] + mean
+        norm.set_weights([np.sqrt(variance + norm.epsilon), offset, mean, variance])
+
+
+def _body(model: keras.Model) -> list[layers.Layer]:
+    kinds = (layers.Conv2D, layers.DepthwiseConv2D)
+    return [layer for layer in model.layers if isinstance(layer, kinds)]
+
+
+def _moments(
+    model: keras.Model, tensors: list[keras.KerasTensor], windows: np.ndarray
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Mean and variance of each channel of some tensors ``[batch, height, width, channels]``."""
+    watcher = keras.Model(model.input, tensors)
+    sums = [np.zeros((2, tensor.shape[-1])) for tensor in tensors]
     for start in range(0, len(windows), _BATCH):  # all activations of all windows fill gigabytes
         batch = windows[start : start + _BATCH]
         for total, seen in zip(sums, watcher(batch, training=False), strict=True):
             moments = [np.mean(seen, (0, 1, 2)), np.mean(np.square(seen), (0, 1, 2))]
             total += len(batch) / len(windows) * np.array(moments)
-    for norm, (mean, square) in zip(norms, sums, strict=True):
-        variance = np.maximum(square - mean**2, 0.0)
-        offset = norm.get_weights()[1] + mean
-        norm.set_weights([np.sqrt(variance + norm.epsilon), offset, mean, variance])
+    return [(mean, np.maximum(square - mean**2, 0.0)) for mean, square in sums]

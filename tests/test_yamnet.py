@@ -168,3 +168,29 @@ def test_what_is_no_yamnet_is_named_before_anything_is_trained(file, tmp_path):
 def test_settings_that_do_not_go_together(network, message):
     with pytest.raises(UserError, match=message):
         config_from_dict({"student": {"initial_weights": "yamnet.tflite", **network}})
+
+
+def test_a_narrower_student_keeps_the_channels_that_vary(file):
+    """Of 64 and 128 channels 40 are left: each is one of the whole network's."""
+    logmel = np.random.default_rng(1).normal(-45.0, 15.0, (32, FRAMES, MELS)).astype(np.float32)
+    whole, narrow = (
+        build_student(StudentConfig("yamnet", blocks=BLOCKS, most_channels=most), FRAMES, MELS, 3)
+        for most in (1024, 40)
+    )
+    found = yamnet.read_convolutions(file, BLOCKS)
+    for student in (whole, narrow):
+        statistics = logmel.mean((0, 1)), logmel.std((0, 1))
+        student.get_layer("standardize").set_statistics(*statistics)
+    yamnet.begin_with(whole, yamnet.narrowed(found, whole, logmel), logmel)
+    yamnet.begin_with(narrow, yamnet.narrowed(found, narrow, logmel), logmel)
+    assert narrow.get_layer("embedding").output.shape[-1] == 40
+
+    # Of the first block 40 of 64 are left, and are what they were.
+    first = [
+        [layer.output for layer in student.layers if isinstance(layer, layers.ReLU)][2]
+        for student in (whole, narrow)
+    ]
+    before = np.asarray(keras.Model(whole.input, first[0])(logmel))
+    after = np.asarray(keras.Model(narrow.input, first[1])(logmel))
+    varying = np.sort(np.argsort(-before.var((0, 1, 2)))[:40])
+    np.testing.assert_allclose(after, before[..., varying], atol=1e-4)
