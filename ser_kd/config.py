@@ -156,7 +156,7 @@ class StudentConfig:
 
     Of kind ``yamnet``, ``blocks`` says how many of YAMNet's 13 blocks there are, ``most_channels``
     how many channels a block has at most (YAMNet's later ones have 512 and 1024).
-    ``initial_weights``: what its weights begin with (``ser_kd.initial_weights``): a finished student
+    ``initial_weights``: what it begins with (``ser_kd.initial_weights``): a finished student
     of the same architecture (.keras) or, of kind ``yamnet``, YAMNet's file; empty = at random.
     """
 
