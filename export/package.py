@@ -13,6 +13,7 @@ from ser_kd.config import StudentConfig
 from ser_kd.fitting import HISTORY
 from ser_kd.measure import machine
 from ser_kd.run import Run
+from ser_kd.student import YAMNET_BLOCKS
 
 _TEMPLATES = Path(__file__).parent / "templates"
 CHECKSUMS, PLOT = "SHA256SUMS", "family.svg"
@@ -133,9 +134,11 @@ def _initial_weights(student: StudentConfig) -> str:
     path = Path(student.initial_weights)
     if path.suffix == ".keras":
         return f"those of another student, {path.parent.name}/{path.name}"
+    most = max(channels for channels, _ in YAMNET_BLOCKS[: student.blocks])
+    cut = f", cut to {student.most_channels} channels" if student.most_channels < most else ""
     return (
-        f"the first {student.blocks} blocks of YAMNet (the TensorFlow authors, Apache-2.0), which "
-        "was trained on AudioSet (Google, CC BY 4.0)"
+        f"the first {student.blocks} blocks of YAMNet{cut} (the TensorFlow authors, Apache-2.0), "
+        "which was trained on AudioSet (Google, CC BY 4.0)"
     )
 
 
