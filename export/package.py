@@ -107,6 +107,7 @@ def write(run: Run, labels: tuple[str, ...], figures: Mapping[str, Any]) -> None
         "wa": f"{waveform['wa']:.4f}",
         "macro_f1": f"{waveform['macro_f1']:.4f}",
         "ece": f"{waveform['ece']:.3f}",
+        "ece_by_chance": f"{waveform['ece_by_chance'][0]:.3f}",
         "held_out_ece": f"{figures['ece_held_out']:.3f}",
         "one_in": _one_in(1.0 - waveform["wa"]),
         "temperature": f"{figures['temperature']:.2f}",

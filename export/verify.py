@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ser_kd import metrics
-from ser_kd.calibration import expected_calibration_error
+from ser_kd.calibration import calibration_error_by_chance, expected_calibration_error
 from ser_kd.config import ExportConfig
 from ser_kd.errors import UserError
 from ser_kd.targets import softmax
@@ -142,6 +142,7 @@ def compare(path: Path, reference: Reference) -> dict[str, Any]:
         "ua_difference": scores["ua"] - reference.ua,
         "nll": reference.nll(probs),
         "ece": reference.ece(probs),
+        "ece_by_chance": calibration_error_by_chance(probs),
         "agreement": float(np.mean(predicted == reference.probs.argmax(1))),
         "mean_logit_difference": float(difference.mean()),
         "max_logit_difference": float(difference.max()),

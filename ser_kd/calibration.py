@@ -8,6 +8,7 @@ from scipy.optimize import minimize_scalar
 from ser_kd.targets import softmax
 
 BINS = 15
+_DRAWS = 1_000
 _LOG_TEMPERATURES = (np.log(0.05), np.log(20.0))
 
 
@@ -60,6 +61,32 @@ def expected_calibration_error(probs: np.ndarray, truth: np.ndarray, bins: int =
         item.clips * abs(item.confidence - item.accuracy)
         for item in reliability(probs, truth, bins)
     ) / len(truth)
+
+
+def calibration_error_by_chance(
+    probs: np.ndarray, bins: int = BINS, draws: int = _DRAWS
+) -> tuple[float, float]:
+    """What ECE would be measured if every probability were exactly true.
+
+    The bins' accuracies are of few clips each, so no ECE is 0, and of few clips none is small. The
+    clips' labels are drawn from the probabilities themselves, with a fixed seed.
+
+    Args:
+        probs: ``[clips, classes]``.
+        bins: How many.
+        draws: How often labels are drawn.
+
+    Returns:
+        The mean, and what 95 % of the draws stay below.
+    """
+    confidence = probs.max(1)
+    place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    right = np.random.default_rng(0).random((draws, len(confidence))) < confidence
+    found = np.zeros(draws)
+    for number in range(bins):
+        inside = place == number
+        found += np.abs(right[:, inside].sum(1) - confidence[inside].sum()) / len(confidence)
+    return float(found.mean()), float(np.quantile(found, 0.95))
 
 
 def fit_temperature(logits: np.ndarray, clips: np.ndarray, truth: np.ndarray) -> float:

@@ -29,6 +29,26 @@ def test_numbers_worked_out_by_hand():
     assert ece == pytest.approx((2 * 0.05 + 2 * 0.2) / 4)
 
 
+def test_calibration_error_by_chance(rng):
+    """One clip of 0.8: 0.2 off in 8 of 10 draws, 0.8 in 2."""
+    one = np.array([[0.8, 0.1, 0.1]])
+    mean, highest = calibration.calibration_error_by_chance(one, draws=20_000)
+    assert mean == pytest.approx(0.8 * 0.2 + 0.2 * 0.8, abs=0.01)
+    assert highest == pytest.approx(0.8)
+
+    # Against labels that are drawn from all the probabilities, and scored as a model's are.
+    probs, _ = random_probs(rng, 150)
+    drawn = [
+        calibration.expected_calibration_error(
+            probs, np.array([rng.choice(len(row), p=row) for row in probs])
+        )
+        for _ in range(300)
+    ]
+    mean, highest = calibration.calibration_error_by_chance(probs)
+    assert mean == pytest.approx(np.mean(drawn), abs=4 * np.std(drawn) / np.sqrt(len(drawn)))
+    assert highest == pytest.approx(np.quantile(drawn, 0.95), rel=0.15)
+
+
 @pytest.mark.parametrize("bins", [1, 7, calibration.BINS])
 def test_reliability_against_scikit_learn(rng, bins):
     probs, truth = random_probs(rng)

@@ -267,6 +267,8 @@ def test_calibration(world, whole):
             assert item["accuracy"] == pytest.approx(right[inside].mean())
             gaps.append(inside.sum() * abs(right[inside].mean() - probs.max(1)[inside].mean()))
     assert found["ece"] == pytest.approx(sum(gaps) / len(clips), abs=1e-4)
+    mean, highest = found["ece_by_chance"]
+    assert 0 < mean < highest < 1
 
 
 def test_predictions_are_stored(world, whole):

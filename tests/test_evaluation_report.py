@@ -240,7 +240,7 @@ SAMPLE: dict[str, Any] = {
         "unreadable": {"1076_MTI_SAD_XX": "no samples"},
     },
     "scores": scores(0.669),
-    "calibration": {"ece": 0.0424, "bins": reliability_bins()},
+    "calibration": {"ece": 0.0424, "ece_by_chance": [0.031, 0.052], "bins": reliability_bins()},
     "agreement": [
         {"with": "teacher ensemble", "same_label": 0.782, "ua": 0.6667, "clips": 738},
         {"with": "student.keras", "same_label": 0.9797, "ua": 0.672, "clips": 738},
@@ -737,6 +737,8 @@ def test_summary(sample):
     assert rows["Share of clips (WA)"] == ["66.3 %", "62-70"]
     assert rows["macro-F1"] == ["65.7 %", "62-70"]
     assert rows["ECE, calibration error"] == ["4.2 points", "-"]
+    (meaning,) = [row[3] for row in sample.table("Summary") if row[0].startswith("ECE")]
+    assert "true certainty too would measure 3.1 points, rarely above 5.2 points" in meaning
     assert rows["NLL"] == ["0.888 nats", "-"]
     assert rows["Time, median"] == ["0.365 ms", "-"]
     assert rows["Peak memory"] == ["51 MB", "-"]

@@ -118,7 +118,8 @@ def summary(evaluation: Mapping[str, Any]) -> str:
         f"{'SYNTHETIC SPEECH: ' * corpus['synthetic']}{model['name']} on {corpus['clips']:,} "
         f"{corpus['split']} clips of {corpus['speakers']} speakers of {corpus['name']}",
         "  " + _score_line(scores),
-        f"  ECE {100 * evaluation['calibration']['ece']:.1f}",
+        f"  ECE {100 * evaluation['calibration']['ece']:.1f} "
+        f"({100 * evaluation['calibration']['ece_by_chance'][0]:.1f} by chance)",
         "  recall: "
         + ", ".join(
             f"{label} {100 * item['value']:.1f}" for label, item in scores["recall"].items()

@@ -9,7 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ser_kd import metrics
-from ser_kd.calibration import expected_calibration_error, reliability
+from ser_kd.calibration import (
+    calibration_error_by_chance,
+    expected_calibration_error,
+    reliability,
+)
 from ser_kd.errors import UserError
 from ser_kd.evaluation import others, robustness
 from ser_kd.evaluation.clips import Choice, ClipSet, cross_clips, main_clips
@@ -96,6 +100,8 @@ def evaluate(
         "scores": scores,
         "calibration": {
             "ece": expected_calibration_error(probs, clips.truth),
+            # Of as many clips with true probabilities: mean, and 95th percentile.
+            "ece_by_chance": calibration_error_by_chance(probs),
             "bins": [dataclasses.asdict(item) for item in reliability(probs, clips.truth)],
         },
         "agreement": [

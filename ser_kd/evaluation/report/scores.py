@@ -30,13 +30,21 @@ def summary(evaluation: dict[str, Any]) -> str:
     ]
     calibration = evaluation.get("calibration")
     if calibration:
-        rows.append(["ECE, calibration error", words.points(calibration["ece"]), "-",
-                     "distance of stated and true certainty; 0 is best"])  # fmt: skip
+        meaning = "distance of stated and true certainty; 0 is best" + by_chance(calibration)
+        rows.append(["ECE, calibration error", words.points(calibration["ece"]), "-", meaning])
     if words.known(scores.get("nll")):
         rows.append(["NLL", f"{scores['nll']:.3f} nats", "-", "surprise at the truth; 0 is best"])
     rows += _resource_rows(evaluation)
     heads = ("Measure", "Value", "95 % interval, %", "In words")
     return page.table(heads, rows, "Summary", text=(0, 3), marked=(0,))
+
+
+def by_chance(calibration: dict[str, Any]) -> str:
+    """What a model with true probabilities would measure, where that is known."""
+    if "ece_by_chance" not in calibration:  # of an earlier version
+        return ""
+    mean, highest = map(words.points, calibration["ece_by_chance"])
+    return f" (of as many clips, true certainty too would measure {mean}, rarely above {highest})"
 
 
 def _resource_rows(evaluation: dict[str, Any]) -> list[list[str]]:
@@ -161,6 +169,6 @@ def calibration(evaluation: dict[str, Any]) -> str:
         "When the model says 80 %, is it right 8 times in 10? Then the dots lie on the dashed "
         "line. Each dot is the mean of the clips counted in the bar below it: dots of few clips "
         "jump about by chance.",
-        f"ECE, the mean distance from the dashed line: {words.points(calibration['ece'])}; "
-        f"{too_sure(calibration['bins'])}.",
+        f"ECE, the mean distance from the dashed line: {words.points(calibration['ece'])}"
+        f"{by_chance(calibration)}; {too_sure(calibration['bins'])}.",
     )
