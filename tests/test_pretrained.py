@@ -1,4 +1,4 @@
-"""The student that comes with the package: whole, consistent, in the wheel, as its card says."""
+"""The students that come with the package: whole, consistent, in the wheel, as their cards say."""
 
 import hashlib
 import json
@@ -27,27 +27,32 @@ FILES = {
     "frontend.json",
     "MODEL_CARD.md",
 }
+SMALL = FOLDER / "small"
 ROOT = Path(__file__).parent.parent
+each = pytest.mark.parametrize("folder", [FOLDER, SMALL], ids=["pretrained", "small"])
 
 
-@pytest.fixture(scope="module")
-def card() -> tuple[dict, str]:
-    front, text = (FOLDER / "MODEL_CARD.md").read_text(encoding="utf-8").split("---\n", 2)[1:]
+def card(folder: Path) -> tuple[dict, str]:
+    front, text = (folder / "MODEL_CARD.md").read_text(encoding="utf-8").split("---\n", 2)[1:]
     return yaml.safe_load(front), text
 
 
 def test_the_files_are_there_and_small():
-    assert {path.name for path in FOLDER.iterdir()} == FILES
-    assert sum(path.stat().st_size for path in FOLDER.iterdir()) < 4_000_000
+    assert {path.name for path in FOLDER.iterdir()} == FILES | {SMALL.name}
+    assert {path.name for path in SMALL.iterdir()} == FILES
+    assert sum(path.stat().st_size for path in FOLDER.rglob("*")) < 4_000_000
     assert (FOLDER / "student_waveform.tflite").stat().st_size <= 650_000
+    assert (SMALL / "student_int8.tflite").stat().st_size <= 100_000
 
 
-def test_labels_are_crema_ds_codes():
-    text = (FOLDER / "labels.txt").read_text(encoding="utf-8")
+@each
+def test_labels_are_crema_ds_codes(folder):
+    text = (folder / "labels.txt").read_text(encoding="utf-8")
     assert text == "ANG\nDIS\nFEA\nHAP\nNEU\nSAD\n"
 
 
-def test_the_three_forms_agree():
+@each
+def test_the_three_forms_agree(folder):
     rng = np.random.default_rng(0)
     times = np.arange(48_000) / 16_000
     waves = [
@@ -60,7 +65,7 @@ def test_the_three_forms_agree():
     names = ("student_waveform.tflite", "student_int8.tflite", "student.keras")
     probs = np.array(
         [
-            [Predictor.load(FOLDER / name).predict_waveform(w.astype(np.float32)) for w in waves]
+            [Predictor.load(folder / name).predict_waveform(w.astype(np.float32)) for w in waves]
             for name in names
         ]
     )
@@ -68,34 +73,38 @@ def test_the_three_forms_agree():
     np.testing.assert_allclose(probs[0], probs[2], atol=0.15)  # its rounding
 
 
-def test_the_waveform_model_holds_the_front_end_that_frontend_json_tells():
-    frontend = Frontend.read(FOLDER / "frontend.json")
-    waveform = TFLiteModel(FOLDER / "student_waveform.tflite")
+@each
+def test_the_waveform_model_holds_the_front_end_that_frontend_json_tells(folder):
+    frontend = Frontend.read(folder / "frontend.json")
+    waveform = TFLiteModel(folder / "student_waveform.tflite")
     assert waveform.input_shape == (1, frontend.window_samples)
-    with zipfile.ZipFile(FOLDER / "student_waveform.tflite") as archive:
+    with zipfile.ZipFile(folder / "student_waveform.tflite") as archive:
         for name in ("labels.txt", "frontend.json"):
-            assert archive.read(name) == (FOLDER / name).read_bytes()
+            assert archive.read(name) == (folder / name).read_bytes()
     silence = np.zeros((1, frontend.window_samples), np.float32)
     assert LogMel(frontend.logmel)(silence).shape == (1, frontend.frames, frontend.mels)
 
 
-def test_the_card_names_a_recipe_that_makes_it(card):
-    facts, text = card
+@each
+def test_the_card_names_a_recipe_that_makes_it(folder):
+    facts, text = card(folder)
     (recipe,) = re.findall(r"python train.py --recipe (\w+) --seed \d+", text)
     config = load_config(recipe)
     assert facts["model-index"][0]["name"] == config.name
-    frontend = Frontend.read(FOLDER / "frontend.json")
+    frontend = Frontend.read(folder / "frontend.json")
     assert frontend == Frontend.of(config, frontend.temperature)
 
 
-def test_the_cards_figures_are_probabilities(card):
-    (result,) = card[0]["model-index"][0]["results"]
+@each
+def test_the_cards_figures_are_probabilities(folder):
+    facts, text = card(folder)
+    (result,) = facts["model-index"][0]["results"]
     values = {metric["name"]: metric["value"] for metric in result["metrics"]}
     assert set(values) == {"UA (mean recall)", "WA", "macro-F1", "ECE"}
     assert all(0.0 < value < 1.0 for value in values.values())
-    assert "$" not in card[1].replace("$CREMA_D_DIR", "")
+    assert "$" not in text.replace("$CREMA_D_DIR", "")
     for heading in ("Not for", "Consent", "Limits", "Data licence"):
-        assert f"## {heading}\n" in card[1]
+        assert f"## {heading}\n" in text
 
 
 def test_a_wheel_holds_them(tmp_path):
@@ -118,7 +127,7 @@ def test_a_wheel_holds_them(tmp_path):
     )
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
-        for name in FILES:
+        for name in [*FILES, *(f"{SMALL.name}/{name}" for name in FILES)]:
             packed = archive.read(f"ser_kd/pretrained/{name}")
             expected = (FOLDER / name).read_bytes()
             assert hashlib.sha256(packed).digest() == hashlib.sha256(expected).digest()
