@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from ser_kd import acoustics
+from ser_kd.acoustics import uniform
 from ser_kd.config import AugmentConfig
 
-_DB = 10.0 / np.log(10.0)
-_ATTENUATION_DB = (10.0, 70.0)
+_LEAST_DEVIATION_DB = 0.1
 VOICES = "voices"
 """Of the training targets' names: what ``ser_kd.voices`` draws. The network never sees it."""
 
@@ -26,7 +27,7 @@ def augment_logmel(
     centres_hz: np.ndarray,
     seed: tf.Tensor,
 ) -> tf.Tensor:
-    """Noise, limited bandwidth, gain, time and mel masks.
+    """Mixed style, room, noise, other voices, microphone, bandwidth, gain, time and mel masks.
 
     Args:
         windows: ``[batch, frames, mels]`` in dB.
@@ -41,13 +42,46 @@ def augment_logmel(
         ``[batch, frames, mels]`` in dB.
     """
     seeds = tf.random.experimental.stateless_split(seed, 4)
+    # Each change has its own draws: what another one does it does whether or not this one is on.
+    room, microphone, babble, style, band = (
+        tf.random.experimental.stateless_fold_in(seed, number) for number in (5, 6, 7, 8, 4)
+    )
+    if config.mixstyle_probability > 0:
+        windows = mix_style(
+            windows, config.mixstyle_probability, config.mixstyle_alpha, floor_db, style
+        )
+    if config.room_probability > 0:
+        windows = acoustics.add_room(
+            windows,
+            config.room_probability,
+            config.reverberation_seconds,
+            config.direct_to_reverberant_db,
+            frames_per_second,
+            floor_db,
+            room,
+        )
     if config.noise_probability > 0:
-        windows = _add_noise(windows, config, floor_db, seeds[0])
+        windows = acoustics.add_noise(
+            windows, config.noise_probability, config.noise_snr_db, floor_db, seeds[0]
+        )
+    if config.babble_probability > 0:
+        windows = acoustics.add_babble(
+            windows, config.babble_probability, config.noise_snr_db, floor_db, babble
+        )
+    if config.microphone_db > 0:
+        windows = acoustics.microphone(windows, config.microphone_db, floor_db, microphone)
     if config.band_limit_probability > 0:
-        band_seed = tf.random.experimental.stateless_fold_in(seed, len(seeds))
-        windows = _limit_band(windows, config, floor_db, centres_hz, band_seed)
+        windows = acoustics.limit_band(
+            windows,
+            config.band_limit_probability,
+            config.low_cut_hz,
+            config.high_cut_hz,
+            centres_hz,
+            floor_db,
+            band,
+        )
     if config.gain_db > 0:
-        gain = _uniform(seeds[1], (tf.shape(windows)[0], 1, 1), -config.gain_db, config.gain_db)
+        gain = uniform(seeds[1], (tf.shape(windows)[0], 1, 1), -config.gain_db, config.gain_db)
         # Digital silence, such as what follows a short clip, stays silent at any gain.
         louder = tf.maximum(windows + gain, floor_db)
         windows = tf.where(windows > floor_db, louder, windows)
@@ -86,11 +120,48 @@ def moved_to_corpus(
     """
     seeds = tf.random.experimental.stateless_split(seed, 2)
     batch, draws = tf.shape(windows)[0], voices.shape[1]
-    chosen = tf.random.stateless_uniform([batch], seeds[0], 0, draws, dtype=tf.int32)
+    chosen = tf.random.statelessuniform([batch], seeds[0], 0, draws, dtype=tf.int32)
     voice = tf.gather(voices, chosen, batch_dims=1)  # [batch, 2, mels]
-    known = tf.random.stateless_uniform([batch, 1, 1], seeds[1]) < probability
+    known = tf.random.statelessuniform([batch, 1, 1], seeds[1]) < probability
     moved = windows * voice[:, :1] + voice[:, 1:]
     return tf.where(tf.logical_and(known, windows > floor_db), moved, windows)
+
+
+def mix_style(
+    windows: tf.Tensor, probability: float, alpha: float, floor_db: float, seed: Any
+) -> tf.Tensor:
+    """Freq-MixStyle: each mel band's mean and deviation mixed with those of another clip.
+
+    What was said stays, how it was recorded changes (Zhou et al., arXiv 2104.02008; per frequency:
+    Kim et al., arXiv 2206.12513). Cells at the floor are not counted and stay.
+
+    Args:
+        windows: ``[batch, frames, mels]`` in dB.
+        probability: Of a clip's being changed.
+        alpha: Of Beta(alpha, alpha), from which the clip's own share is drawn.
+        floor_db: The front end's floor.
+        seed: int ``[2]``.
+    """
+    seeds = tf.random.experimental.stateless_split(seed, 3)
+    batch = tf.shape(windows)[0]
+    heard = tf.cast(windows > floor_db, tf.float32)
+    cells = tf.maximum(tf.reduce_sum(heard, axis=1, keepdims=True), 1.0)
+    mean = tf.reduce_sum(heard * windows, axis=1, keepdims=True) / cells
+    variance = tf.reduce_sum(heard * tf.square(windows - mean), axis=1, keepdims=True) / cells
+    deviation = tf.sqrt(variance + _LEAST_DEVIATION_DB**2)
+    one, other = (
+        tf.random.stateless_gamma([batch, 1, 1], s, alpha=alpha) + 1e-20
+        for s in tf.unstack(seeds[:2])
+    )
+    changed = tf.random.stateless_uniform([batch, 1, 1], seeds[2]) < probability
+    share = one / (one + other)
+
+    def mix(values: tf.Tensor) -> tf.Tensor:
+        return share * values + (1.0 - share) * tf.reverse(values, [0])
+
+    styled = (windows - mean) / deviation * mix(deviation) + mix(mean)
+    changed = tf.logical_and(changed, windows > floor_db)
+    return tf.where(changed, tf.maximum(styled, floor_db), windows)
 
 
 def mixup(
@@ -136,71 +207,12 @@ def mixup(
     return mix(windows), mixed
 
 
-def _uniform(seed: tf.Tensor, shape: Any, low: float, high: float) -> tf.Tensor:
-    return tf.random.stateless_uniform(shape, seed, low, high)
-
-
-def _add_noise(
-    windows: tf.Tensor, config: AugmentConfig, floor_db: float, seed: tf.Tensor
-) -> tf.Tensor:
-    """Adds stationary noise of random colour (white to brown) at a random SNR.
-
-    Independent signals add in power, so the sum is formed in the mel domain; the mel power of
-    Gaussian noise scatters by about 3 dB from frame to frame.
-    """
-    seeds = tf.random.experimental.stateless_split(seed, 4)
-    drawn = tf.random.stateless_uniform(tf.shape(windows)[:1], seeds[3])
-    chosen = tf.where(drawn < config.noise_probability)  # [noisy, 1]; the other clips cost nothing
-    clean = tf.gather_nd(windows, chosen)
-    batch, mels = tf.shape(clean)[0], windows.shape[2]
-    power = tf.exp(clean / _DB)
-    # Mean level of the louder half of the frames: the speech, not the pauses or the padding.
-    frame_power = tf.reduce_mean(power, axis=2)
-    half = windows.shape[1] // 2
-    speech = tf.reduce_mean(tf.math.top_k(frame_power, half).values, axis=1)  # [batch]
-    snr = _uniform(seeds[0], (batch,), *config.noise_snr_db)
-    level = _DB * tf.math.log(speech) - snr
-    slope = _uniform(seeds[1], (batch, 1, 1), 0.0, 20.0)  # dB over the mel range
-    tilt = slope * np.linspace(0.5, -0.5, mels, dtype=np.float32)
-    scatter = 3.0 * tf.random.stateless_normal(tf.shape(clean), seeds[2])
-    noise = tf.exp((level[:, tf.newaxis, tf.newaxis] + tilt + scatter) / _DB)
-    noisy = tf.maximum(_DB * tf.math.log(power + noise), floor_db)
-    noisy = tf.where(clean > floor_db, noisy, clean)  # what follows a short clip stays silent
-    return tf.tensor_scatter_nd_update(windows, chosen, noisy)
-
-
-def _limit_band(
-    windows: tf.Tensor,
-    config: AugmentConfig,
-    floor_db: float,
-    centres_hz: np.ndarray,
-    seed: tf.Tensor,
-) -> tf.Tensor:
-    """Takes away what a telephone, a codec or a small microphone does: lows, highs, or both.
-
-    Each edge is drawn evenly on a logarithmic scale; beyond it everything is attenuated alike.
-    """
-    seeds = tf.random.experimental.stateless_split(seed, 4)
-    batch = tf.shape(windows)[0]
-
-    def edge(seed: tf.Tensor, limits_hz: tuple[float, float]) -> tf.Tensor:
-        return tf.exp(_uniform(seed, (batch, 1), *np.log(limits_hz)))
-
-    low_hz, high_hz = edge(seeds[0], config.low_cut_hz), edge(seeds[1], config.high_cut_hz)
-    centres = tf.constant(centres_hz, tf.float32)
-    outside = tf.logical_or(centres < low_hz, centres > high_hz)  # [batch, mels]
-    limited = _uniform(seeds[2], (batch, 1), 0.0, 1.0) < config.band_limit_probability
-    attenuation = _uniform(seeds[3], (batch, 1), *_ATTENUATION_DB)
-    loss = tf.where(tf.logical_and(limited, outside), attenuation, 0.0)[:, tf.newaxis, :]
-    return tf.maximum(windows - loss, floor_db)
-
-
 def _masks(batch: Any, size: int, count: int, longest: int, seed: tf.Tensor) -> tf.Tensor:
     """``count`` random intervals of 0 to ``longest`` cells per clip: bool ``[batch, size]``."""
     if count == 0 or longest == 0:
         return tf.zeros([batch, size], tf.bool)
     seeds = tf.random.experimental.stateless_split(seed, 2)
-    length = _uniform(seeds[0], (batch, count, 1), 0.0, float(longest))
-    start = _uniform(seeds[1], (batch, count, 1), 0.0, 1.0) * (size - length)
+    length = uniform(seeds[0], (batch, count, 1), 0.0, float(longest))
+    start = uniform(seeds[1], (batch, count, 1), 0.0, 1.0) * (size - length)
     cells = tf.range(size, dtype=tf.float32)
     return tf.reduce_any(tf.logical_and(cells >= start, cells < start + length), axis=1)

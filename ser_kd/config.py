@@ -88,14 +88,24 @@ class AugmentConfig:
     """Random changes of the training windows, drawn anew every step; see ``ser_kd.augment``.
 
     ``band_limit_probability``: of a clip that loses what lies below an edge drawn from
-    ``low_cut_hz`` and above one from ``high_cut_hz``. ``known_speaker_probability``: of a clip that
-    comes as if its speaker's own statistics were known (``ser_kd.voices``); of students alone.
+    ``low_cut_hz`` and above one from ``high_cut_hz``. ``babble_probability``: of a clip that comes
+    with four to seven others of its batch, as far below it as noise is. ``room_probability``: of a
+    clip that echoes. ``microphone_db``: standard deviation of a random frequency response.
+    ``mixstyle_probability``: of Freq-MixStyle. ``known_speaker_probability``: of a clip that comes
+    as if its speaker's own statistics were known (``ser_kd.voices``); of students alone.
     """
 
     shift_seconds: float = 1.0
     gain_db: float = 6.0
     noise_probability: float = 0.0
     noise_snr_db: tuple[float, float] = (5.0, 30.0)
+    babble_probability: float = 0.0
+    room_probability: float = 0.0
+    reverberation_seconds: tuple[float, float] = (0.2, 1.0)
+    direct_to_reverberant_db: tuple[float, float] = (-3.0, 15.0)
+    microphone_db: float = 0.0
+    mixstyle_probability: float = 0.0
+    mixstyle_alpha: float = 0.3
     band_limit_probability: float = 0.0
     low_cut_hz: tuple[float, float] = (50.0, 500.0)
     high_cut_hz: tuple[float, float] = (3_000.0, 8_000.0)
@@ -951,7 +961,8 @@ def _network_rules(
 ) -> list[_Rule]:
     low, high = augment.noise_snr_db
     strengths = ["shift_seconds", "gain_db", "time_masks", "time_mask_seconds", "mel_masks"]
-    strengths += ["mel_mask_bins", "mixup_alpha"]
+    strengths += ["mel_mask_bins", "mixup_alpha", "microphone_db"]
+    shares = ["noise", "babble", "room", "band_limit", "mixstyle"]
     begins = student.initial_weights
     yamnet_allowed = begins.endswith(".tflite") and student.kind == "yamnet" and student.width == 1
     # A teacher's network begins with no finished student: that may have heard its held-out clips.
@@ -972,17 +983,30 @@ def _network_rules(
             (f"{where}augment.{key}", 0 <= getattr(augment, key) < math.inf, "at least 0")
             for key in strengths
         ),
-        (f"{where}augment.noise_probability", 0 <= augment.noise_probability <= 1, "from 0 to 1"),
+        *(
+            (
+                f"{where}augment.{name}_probability",
+                0 <= getattr(augment, f"{name}_probability") <= 1,
+                "from 0 to 1",
+            )
+            for name in shares
+        ),
         (f"{where}augment.noise_snr_db", -math.inf < low <= high < math.inf, "lowest, highest"),
         (
             f"{where}augment.known_speaker_probability",
             0 <= augment.known_speaker_probability <= (0 if where else 1),
             "0: a teacher's statistics = 'speaker' is what it has" if where else "from 0 to 1",
         ),
+        (f"{where}augment.mixstyle_alpha", 0 < augment.mixstyle_alpha < math.inf, "above 0"),
         (
-            f"{where}augment.band_limit_probability",
-            0 <= augment.band_limit_probability <= 1,
-            "from 0 to 1",
+            f"{where}augment.direct_to_reverberant_db",
+            -60 <= augment.direct_to_reverberant_db[0] <= augment.direct_to_reverberant_db[1] <= 60,
+            "lowest, highest, within -60 to 60",
+        ),
+        (
+            f"{where}augment.reverberation_seconds",
+            0.05 <= augment.reverberation_seconds[0] <= augment.reverberation_seconds[1] <= 20,
+            "shortest, longest, within 0.05 to 20",
         ),
         *(
             (f"{where}augment.{key}", 0 < edges[0] <= edges[1] < math.inf, "lowest, highest in Hz")

@@ -2,9 +2,13 @@
 
 import dataclasses
 
+import librosa
 import numpy as np
 import pytest
+import scipy.fft
+import scipy.signal
 import scipy.special
+import scipy.stats
 import tensorflow as tf
 
 from ser_kd.augment import augment_logmel, mixup
@@ -47,6 +51,10 @@ EACH = [
     {"gain_db": 10.0},
     {"noise_probability": 0.5},
     {"band_limit_probability": 0.5},
+    {"babble_probability": 0.5},
+    {"room_probability": 0.5},
+    {"microphone_db": 4.0},
+    {"mixstyle_probability": 0.5},
     {"time_masks": 2},
     {"mel_masks": 2},
 ]
@@ -99,7 +107,17 @@ def test_mel_masks_are_whole_bands_of_the_mean_and_no_wider_than_asked(windows):
     assert (masked.sum(0) > 0).sum() > MELS // 2  # all over the range
 
 
-@pytest.mark.parametrize("changes", [{"gain_db": 20.0}, {"noise_probability": 1.0}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"gain_db": 20.0},
+        {"noise_probability": 1.0},
+        {"babble_probability": 1.0},
+        {"room_probability": 1.0},
+        {"microphone_db": 4.0},
+        {"mixstyle_probability": 1.0},
+    ],
+)
 def test_what_follows_a_short_clip_stays_silent(windows, changes):
     padded = windows.copy()
     padded[:, FRAMES // 2 :] = FLOOR_DB
@@ -122,12 +140,170 @@ def test_noise_stands_at_the_asked_distance_below_the_speech(windows):
     assert -3.0 < tilt.min() < 8.0 < 12.0 < tilt.max() < 23.0
 
 
-def test_noise_comes_with_its_probability(windows):
-    many = np.repeat(windows[:1], 400, axis=0)
-    changed = (augmented(many, noise_probability=0.3) != many).any((1, 2))
+@pytest.mark.parametrize("kind", ["noise", "babble", "room", "mixstyle"])
+def test_a_change_comes_with_its_probability(rng, kind):
+    many = rng.uniform(-60.0, -20.0, (400, 20, MELS)).astype(np.float32)
+    result = augmented(many, **{f"{kind}_probability": 0.3})
+    changed = (result != many).any((1, 2))
     assert 0.22 < changed.mean() < 0.38
-    unchanged = augmented(many, noise_probability=0.3)[~changed]
-    np.testing.assert_array_equal(unchanged, many[~changed])
+    np.testing.assert_array_equal(result[~changed], many[~changed])
+
+
+def power(decibels: np.ndarray) -> np.ndarray:
+    return 10.0 ** (decibels.astype(np.float64) / 10.0)
+
+
+def decibels(power: np.ndarray) -> np.ndarray:
+    return 10.0 * np.log10(power)
+
+
+def test_babble_is_four_to_seven_equally_loud_others(rng):
+    """Clip c is heard in band c alone, so what is added to a clip tells whose voices they are."""
+    clips = np.full((BATCH, 40, BATCH), -79.0, np.float32)
+    levels = rng.uniform(-50.0, -20.0, BATCH)
+    for clip in range(BATCH):
+        clips[clip, :, clip] = levels[clip]
+    result = augment_logmel(
+        tf.constant(clips),
+        dataclasses.replace(OFF, babble_probability=1.0, noise_snr_db=(10.0, 10.0)),
+        FRAMES_PER_SECOND,
+        FLOOR_DB,
+        np.zeros(BATCH, np.float32),
+        np.geomspace(80.0, 7_600.0, BATCH),
+        tf.constant((1, 2), tf.int64),
+    ).numpy()
+    added = power(result).mean(1) - power(clips).mean(1)  # [clip, voice]
+    own_speech = power(clips).mean((1, 2))
+    np.testing.assert_allclose(decibels(own_speech / added.mean(1)), 10.0, atol=0.05)
+    heard = added > 0.01 * added.max(1, keepdims=True)
+    assert not heard[np.arange(BATCH), np.arange(BATCH)].any()
+    assert set(heard.sum(1)) == {4, 5, 6, 7}
+    for voices, which in zip(added, heard, strict=True):
+        np.testing.assert_allclose(voices[which], voices[which].mean(), rtol=0.02)
+
+
+def test_babble_begins_anywhere(rng):
+    """Other clips are heard from a frame of their own on, and from their start again."""
+    clips = np.full((BATCH, FRAMES, 1), -30.0, np.float32)
+    clips[:, 10:] = -75.0  # they speak in 10 of 50 frames
+    babble = augmented_bands(clips, babble_probability=1.0, noise_snr_db=(0.0, 0.0))
+    loud = (babble > clips + 20.0)[:, 10:, 0]
+    assert loud.any(axis=0).mean() > 0.9  # anywhere, over the clips
+    assert 0.1 < loud.mean() < 0.9
+
+
+def augmented_bands(windows: np.ndarray, **changes) -> np.ndarray:
+    """With as many bands as there are."""
+    bands = windows.shape[2]
+    return augment_logmel(
+        tf.constant(windows),
+        dataclasses.replace(OFF, **changes),
+        FRAMES_PER_SECOND,
+        FLOOR_DB,
+        np.zeros(bands, np.float32),
+        np.geomspace(80.0, 7_600.0, bands) if bands > 1 else np.array([1_000.0]),
+        tf.constant((1, 2), tf.int64),
+    ).numpy()
+
+
+ROOM = {
+    "room_probability": 1.0,
+    "reverberation_seconds": (0.4, 0.4),
+    "direct_to_reverberant_db": (3.0, 3.0),
+}
+
+
+def test_a_room_is_the_exponential_filter_of_each_band(windows):
+    """As SciPy's recursive filter has it: one pole, echoes of half the direct sound's power."""
+    kept = 10.0 ** (-6.0 / (0.4 * FRAMES_PER_SECOND))
+    first = (1.0 - kept) * 10.0**-0.3  # times kept^0 at one frame's delay
+    echoes = scipy.signal.lfilter([0.0, first], [1.0, -kept], power(windows), axis=1)
+    expected = decibels(power(windows) + echoes)
+    np.testing.assert_allclose(augmented(windows, **ROOM), expected, atol=1e-3)
+
+
+def test_a_room_sounds_as_a_convolved_recording_does(rng):
+    """Against waveforms: bursts of noise, an impulse response of falling noise, librosa's mels."""
+    rate, hop = 16_000, 160
+    time = np.arange(2 * rate) / rate
+    bursts = rng.standard_normal(len(time)) * ((time % 0.5) < 0.1) * 0.1
+    delay = np.arange(rate) / rate
+    tail = rng.standard_normal(rate) * 10.0 ** (-3.0 * delay / 0.4) * (delay >= hop / rate)
+    tail *= np.sqrt(10.0**-0.3 / np.sum(tail**2))
+    in_room = bursts + scipy.signal.fftconvolve(bursts, tail)[: len(bursts)]
+
+    def logmel(waveform: np.ndarray) -> np.ndarray:
+        mels = librosa.feature.melspectrogram(
+            y=waveform, sr=rate, n_fft=512, hop_length=hop, n_mels=8, fmin=300
+        )
+        return decibels(mels.T + 1e-6)[None].astype(np.float32)  # floor far below the echoes
+
+    changed = augment_logmel(
+        tf.constant(logmel(bursts)),
+        dataclasses.replace(OFF, **ROOM),
+        rate / hop,
+        -80.0,
+        np.zeros(8, np.float32),
+        np.geomspace(300, 8_000, 8),
+        tf.constant((1, 2), tf.int64),
+    ).numpy()[0]
+    recorded, dry = logmel(in_room)[0], logmel(bursts)[0]
+    pauses = ((np.arange(len(recorded)) * hop / rate) % 0.5) > 0.15
+    off = changed - recorded
+    assert (recorded - dry)[pauses].mean() > 10.0  # the pauses are filled
+    assert abs(off[pauses].mean()) < 1.0
+    assert abs(off[~pauses].mean()) < 1.0
+    assert off.std() < 4.0  # power of noise scatters, band by band
+
+
+def test_rooms_differ(windows):
+    speech = np.full_like(windows, -75.0)
+    speech[:, 5:10] = -20.0
+    result = augmented(
+        speech,
+        room_probability=1.0,
+        reverberation_seconds=(0.2, 1.0),
+        direct_to_reverberant_db=(0.0, 15.0),
+    )
+    fall_db = (result[:, 11, 0] - result[:, 13, 0]) / 2  # of 60 dB in 10 to 50 frames
+    assert 1.1 < fall_db.min() < 2.0 < 3.5 < fall_db.max() < 6.1
+    assert result[:, :5].max() < -70.0  # nothing is heard before it was said
+
+
+def test_a_microphone_is_a_smooth_response_that_keeps_the_level(rng):
+    many = rng.uniform(-50.0, -20.0, (2_000, 3, MELS)).astype(np.float32)
+    responses = augmented(many, microphone_db=4.0) - many
+    np.testing.assert_allclose(
+        responses, np.broadcast_to(responses[:, :1], responses.shape), atol=1e-4
+    )
+    responses = responses[:, 0]
+    np.testing.assert_allclose(responses.mean(1), 0.0, atol=1e-4)
+    assert responses.std() == pytest.approx(4.0, rel=0.05)
+    spectrum = np.abs(scipy.fft.dct(responses, axis=1))
+    assert spectrum[:, 5:].max() < 1e-3 * spectrum.max()
+
+
+def test_mixed_style_is_the_other_clips_mean_and_deviation(windows):
+    """With a large alpha, half and half; what is standardised per band stays what it is."""
+    result = augmented(windows, mixstyle_probability=1.0, mixstyle_alpha=1e6)
+    other = windows[::-1]
+    np.testing.assert_allclose(result.mean(1), (windows.mean(1) + other.mean(1)) / 2, atol=0.05)
+    np.testing.assert_allclose(result.std(1), (windows.std(1) + other.std(1)) / 2, atol=0.05)
+    np.testing.assert_allclose(
+        scipy.stats.zscore(result, axis=1), scipy.stats.zscore(windows, axis=1), atol=2e-3
+    )
+
+
+def test_mixed_style_counts_no_padding(windows):
+    """A clip's style is that of what was recorded, however much silence follows it."""
+    padded = np.repeat(windows, 2, axis=1)
+    padded[:, FRAMES:] = FLOOR_DB
+    changes = {"mixstyle_probability": 1.0}
+    np.testing.assert_allclose(
+        augmented(padded, **changes)[:, :FRAMES],
+        augmented(padded[:, :FRAMES].copy(), **changes),
+        atol=1e-3,
+    )
 
 
 @pytest.fixture
