@@ -129,7 +129,8 @@ class ViewsConfig:
     ``count`` is the number of views per training clip beside the clip as it is (0 = no views).
     ``gain_db`` is the largest gain either way. ``speed`` is the largest change of speed and with
     it of pitch, as of a tape: 0.1 = from 0.9 to 1.1 times as fast and as high. ``noise_snr_db`` is
-    relative to the level of the speech.
+    relative to the level of the speech. ``codec_probability`` is that of a codec: Opus with a bit
+    rate within ``opus_bits_per_second``, or, in one case of four, a telephone.
     """
 
     count: int = 0
@@ -137,6 +138,8 @@ class ViewsConfig:
     speed: float = 0.0
     noise_probability: float = 0.5
     noise_snr_db: tuple[float, float] = (10.0, 30.0)
+    codec_probability: float = 0.0
+    opus_bits_per_second: tuple[float, float] = (6_000.0, 32_000.0)
 
 
 @dataclass(frozen=True)
@@ -1020,12 +1023,19 @@ def _network_rules(
 
 def _view_rules(views: ViewsConfig) -> list[_Rule]:
     low, high = views.noise_snr_db
+    least_bits, most_bits = views.opus_bits_per_second
     return [
         ("views.count", 0 <= views.count <= 100, "from 0 to 100"),
         ("views.gain_db", 0 <= views.gain_db <= 60, "from 0 to 60"),
         ("views.speed", 0 <= views.speed <= 0.5, "from 0 to 0.5"),
         ("views.noise_probability", 0 <= views.noise_probability <= 1, "from 0 to 1"),
         ("views.noise_snr_db", -60 <= low <= high <= 120, "lowest, highest, within -60 to 120"),
+        ("views.codec_probability", 0 <= views.codec_probability <= 1, "from 0 to 1"),
+        (
+            "views.opus_bits_per_second",
+            6_000 <= least_bits <= most_bits <= 256_000,
+            "lowest, highest, within 6000 to 256000",
+        ),
     ]
 
 

@@ -215,7 +215,10 @@ class RunData:
             return samples
         config = self.config
         waveform = audio.to_float(samples)
-        return audio.to_int16(make_view(waveform, config.views, config.seed, clip_id, view))
+        rate_hz = config.audio.sample_rate_hz
+        return audio.to_int16(
+            make_view(waveform, config.views, config.seed, clip_id, view, rate_hz)
+        )
 
     def _logmel_place(self, view: ClipView) -> tuple[ClipArrays, int]:
         clip_id, number = view

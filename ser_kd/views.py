@@ -9,21 +9,28 @@ import json
 
 import numpy as np
 
-from ser_kd import audio
+from ser_kd import audio, codecs
 from ser_kd.audio import Waveform
 from ser_kd.config import ViewsConfig
+from ser_kd.errors import UserError
 
 _FRAME_SAMPLES = 320
 _PEAK = 32_767 / 32_768
 # Below this share of the highest frequency (100 Hz of 8 kHz) noise of any colour is level: what
 # lies there nobody hears, and it would take all of the power.
 _LEVEL_BELOW = 1 / 80
+_TELEPHONES = 0.25
 
 
 def make_view(
-    waveform: Waveform, config: ViewsConfig, seed: int, clip_id: str, view: int
+    waveform: Waveform,
+    config: ViewsConfig,
+    seed: int,
+    clip_id: str,
+    view: int,
+    rate_hz: int = 16_000,
 ) -> Waveform:
-    """One view of a clip: another speed, then noise, then gain.
+    """One view of a clip: another speed, then noise, then gain, then a codec.
 
     A pure function: the draws depend on ``(seed, clip_id, view)`` and on nothing else.
 
@@ -33,10 +40,14 @@ def make_view(
         seed: Of the run.
         clip_id: Of the clip.
         view: Number of the view, at least 0. View 0 is the clip itself.
+        rate_hz: Of the waveform.
 
     Returns:
         float32 ``[samples]``; with another speed, another number of samples. Its peak is within
         full scale: where the gain would go beyond that, it is less. A silent clip stays as it is.
+
+    Raises:
+        UserError: A codec is asked for that cannot be had on this machine.
     """
     if view == 0 or audio.is_silent(waveform):
         return waveform
@@ -48,6 +59,10 @@ def make_view(
     is_noisy = rng.uniform() < config.noise_probability
     snr_db = rng.uniform(*config.noise_snr_db)
     colour = rng.uniform(0.0, 2.0)  # power falls with this exponent of the frequency
+    coding = rng.spawn(1)[0]
+    is_coded = coding.uniform() < config.codec_probability
+    is_telephone = coding.uniform() < _TELEPHONES
+    bits_per_second = float(np.exp(coding.uniform(*np.log(config.opus_bits_per_second))))
     changed = _resample(waveform, speed)
     if is_noisy:
         power = speech_power(changed) / 10.0 ** (snr_db / 10.0)
@@ -55,7 +70,23 @@ def make_view(
     gain = 10.0 ** (gain_db / 20.0)
     peak = float(np.abs(changed).max())
     gain = min(gain, _PEAK / peak) if peak > 0 else gain
-    return (gain * changed).astype(np.float32)
+    changed = (gain * changed).astype(np.float32)
+    if not is_coded:
+        return changed
+    return _coded(changed, rate_hz, None if is_telephone else bits_per_second)
+
+
+def _coded(waveform: Waveform, rate_hz: int, bits_per_second: float | None) -> Waveform:
+    """Through Opus with so many bits, or through a telephone."""
+    if bits_per_second is None:
+        return codecs.telephone(waveform, rate_hz)
+    try:
+        return np.clip(codecs.opus(waveform, rate_hz, bits_per_second), -1.0, _PEAK)
+    except codecs.UnavailableError as error:
+        raise UserError(
+            f"views.codec_probability needs the Opus codec, which cannot be had here: {error}; "
+            "make it 0"
+        ) from None
 
 
 def speech_power(waveform: Waveform) -> float:

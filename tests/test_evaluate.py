@@ -25,12 +25,12 @@ from sklearn.metrics import (
 )
 from test_export import tiny_student
 
-from ser_kd import files, predict
+from ser_kd import codecs, files, predict
 from ser_kd.__main__ import main
 from ser_kd.config import Config, config_from_dict, config_to_dict
 from ser_kd.corpora import Clip, load_corpus
 from ser_kd.errors import UserError
-from ser_kd.evaluation import command, corruptions, others, robustness, run_report
+from ser_kd.evaluation import command, others, robustness, run_report
 from ser_kd.evaluation.clips import cross_clips
 from ser_kd.evaluation.predictions import predict_waveforms
 from ser_kd.evaluation.slices import slices
@@ -518,7 +518,7 @@ def test_what_cannot_be_measured_is_said(world, capsys, tmp_path, monkeypatch):
         raise UserError("x cannot be measured: no memory")
 
     def no_opus(*_):
-        raise corruptions.UnavailableError("no Opus here")
+        raise codecs.UnavailableError("no Opus here")
 
     monkeypatch.setattr(others, "measure_all", broken)
     monkeypatch.setattr(robustness, "opus", no_opus)

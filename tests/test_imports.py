@@ -26,9 +26,17 @@ MAY_IMPORT: dict[str, set[str]] = {
     "augment": {"acoustics", "config"},
     "student": {"config", "layers"},
     "distiller": {"losses"},
+    "codecs": {"audio"},
+    "views": {"audio", "codecs", "config", "errors"},
     "evaluation.corruptions": {"audio"},
     "evaluation.gates": set(),
-    "evaluation.robustness": {"audio", "evaluation.corruptions", "evaluation.gates", "metrics"},
+    "evaluation.robustness": {
+        "audio",
+        "codecs",
+        "evaluation.corruptions",
+        "evaluation.gates",
+        "metrics",
+    },
     "evaluation.slices": {"corpora.clip", "metrics"},
     "evaluation.run_folder": {"files", "run"},
 }

@@ -7,7 +7,7 @@ import pytest
 import soundfile
 from scipy import signal
 
-from ser_kd import metrics
+from ser_kd import codecs, metrics
 from ser_kd.evaluation import corruptions, gates, robustness
 
 RATE_HZ = 16_000
@@ -118,7 +118,7 @@ def test_pink_noise_has_no_rumble_and_any_length(rng):
 def test_the_band_of_a_telephone(sine, hz, gain_db, within_db):
     """Butterworth: 3 dB less at the edges, next to nothing less inside."""
     clip = sine(hz=hz, seconds=2.0, amplitude=0.5)
-    heard = corruptions.telephone(clip, RATE_HZ)
+    heard = codecs.telephone(clip, RATE_HZ)
     assert heard.shape == clip.shape
     assert heard.dtype == np.float32
     middle = slice(8_000, 24_000)
@@ -128,22 +128,22 @@ def test_the_band_of_a_telephone(sine, hz, gain_db, within_db):
 
 def test_a_telephone_has_no_mirror_image(sine):
     """5 kHz would come back as 3 kHz if the rate were halved without a filter."""
-    heard = corruptions.telephone(sine(hz=5_000, seconds=2.0), RATE_HZ)[8_000:24_000]
+    heard = codecs.telephone(sine(hz=5_000, seconds=2.0), RATE_HZ)[8_000:24_000]
     assert db(power_at(heard, 3_000) / (0.5**2 / 4)) < -45.0
 
 
 def test_mu_law_numbers_worked_out_by_hand():
     """F(0.01) = ln(1 + 2.55) / ln 256 = 0.22850; (F + 1) / 2 * 255 = 156.6."""
     samples = np.array([-2.0, -1.0, -0.01, 0.01, 1.0, 2.0])
-    codes = corruptions.mu_law_encoded(samples)
+    codes = codecs.mu_law_encoded(samples)
     assert codes.dtype == np.uint8
     assert codes.tolist() == [0, 0, 98, 157, 255, 255]
     bent = 2 * 157 / 255 - 1
-    decoded = corruptions.mu_law_decoded(codes)
+    decoded = codecs.mu_law_decoded(codes)
     assert decoded[3] == pytest.approx((256**bent - 1) / 255)
     np.testing.assert_allclose(decoded, -decoded[::-1])
     np.testing.assert_array_equal(
-        corruptions.mu_law_encoded(corruptions.mu_law_decoded(np.arange(256))), np.arange(256)
+        codecs.mu_law_encoded(codecs.mu_law_decoded(np.arange(256))), np.arange(256)
     )
 
 
@@ -154,7 +154,7 @@ def test_mu_law_against_libsndfiles_tables(rng):
     soundfile.write(file, samples, 8_000, format="WAV", subtype="ULAW")
     file.seek(0)
     standard, _ = soundfile.read(file)
-    ours = corruptions.mu_law_decoded(corruptions.mu_law_encoded(samples))
+    ours = codecs.mu_law_decoded(codecs.mu_law_encoded(samples))
     assert np.abs(ours / standard - 1.0).max() < 0.07
     errors = [db(power(samples) / power(found - samples)) for found in (ours, standard)]
     assert errors[0] == pytest.approx(errors[1], abs=1.5)
@@ -165,7 +165,7 @@ def test_mu_law_is_as_good_for_soft_sounds(sine):
     """8 linear bits lose 6 dB whenever the level is halved; mu-law hardly any."""
     for amplitude in (0.05, 0.8):
         clip = sine(amplitude=amplitude)
-        heard = corruptions.mu_law_decoded(corruptions.mu_law_encoded(clip))
+        heard = codecs.mu_law_decoded(codecs.mu_law_encoded(clip))
         assert db(power(clip) / power(heard - clip)) > 34.0
     soft = sine(amplitude=0.05)
     assert db(power(soft) / power(np.round(soft * 128) / 128 - soft)) < 27.0
@@ -183,7 +183,7 @@ def voice(rng):
 def test_opus_loses_more_with_fewer_bits(voice):
     losses = []
     for bits_per_second in (6_000, 12_000, 64_000):
-        heard = corruptions.opus(voice, RATE_HZ, bits_per_second)
+        heard = codecs.opus(voice, RATE_HZ, bits_per_second)
         assert heard.shape == voice.shape
         assert heard.dtype == np.float32
         losses.append(power(heard - voice) / power(voice))
@@ -202,20 +202,20 @@ def test_the_bits_of_opus(voice, monkeypatch):
 
     monkeypatch.setattr(soundfile, "write", measured)
     for bits_per_second in (12_000, 32_000):
-        corruptions.opus(voice, RATE_HZ, bits_per_second)
+        codecs.opus(voice, RATE_HZ, bits_per_second)
         assert 0.9 * bits_per_second < sizes[-1] < bits_per_second + 5_000
 
 
 def test_opus_where_it_cannot_be_had(voice, monkeypatch):
-    with pytest.raises(corruptions.UnavailableError):
-        corruptions.opus(voice, 22_050, 12_000)  # no rate of Opus
+    with pytest.raises(codecs.UnavailableError):
+        codecs.opus(voice, 22_050, 12_000)  # no rate of Opus
 
     def old_write(file, data, rate, subtype=None, endian=None, format=None, closefd=True):
         raise AssertionError("not reached")
 
     monkeypatch.setattr(soundfile, "write", old_write)
-    with pytest.raises(corruptions.UnavailableError, match=r"soundfile 0\.13"):
-        corruptions.opus(voice, RATE_HZ, 12_000)
+    with pytest.raises(codecs.UnavailableError, match=r"soundfile 0\.13"):
+        codecs.opus(voice, RATE_HZ, 12_000)
 
 
 # Babble: every speaker is a tone of its own, so that one hears who speaks.
@@ -350,7 +350,7 @@ def test_every_change_bears_every_clip(clip):
     for condition in all_conditions().values():
         try:
             changed = condition.change(clip, 0)
-        except corruptions.UnavailableError:
+        except codecs.UnavailableError:
             assert condition.kind == "codec"
             continue
         assert changed.dtype == np.float32, condition.name

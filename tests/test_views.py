@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ser_kd import codecs
 from ser_kd.config import ViewsConfig, config_from_dict, load_config
 from ser_kd.errors import UserError
 from ser_kd.views import make_view
@@ -37,7 +38,7 @@ def test_view_0_is_the_clip(noise):
     assert view.tobytes() == clip.tobytes()
 
 
-EACH = [{"gain_db": 6.0}, {"speed": 0.1}, {"noise_probability": 1.0}]
+EACH = [{"gain_db": 6.0}, {"speed": 0.1}, {"noise_probability": 1.0}, {"codec_probability": 1.0}]
 
 
 @pytest.mark.parametrize("changes", EACH)
@@ -97,6 +98,60 @@ def test_the_probability_of_noise(sine):
     clip = sine()
     noisy = [not np.array_equal(v, clip) for v in views(clip, 200, noise_probability=0.3)]
     assert 0.2 < np.mean(noisy) < 0.4
+
+
+@pytest.fixture
+def voice() -> np.ndarray:
+    """A buzz through a formant that moves: something a speech codec is made for."""
+    times = np.arange(RATE_HZ) / RATE_HZ
+    buzz = 2 * ((120 * times) % 1) - 1
+    formant = np.sin(2 * np.pi * (700 + 300 * np.sin(2 * np.pi * 2 * times)) * times)
+    return (0.1 * buzz * (1 + formant)).astype(np.float32)
+
+
+def test_a_codec_comes_with_its_probability_and_one_in_four_is_a_telephone(rng):
+    """White noise tells: a telephone hears nothing above 4 kHz, Opus with many bits all of it."""
+    hiss = (0.05 * rng.standard_normal(RATE_HZ)).astype(np.float32)
+    changes = {"codec_probability": 0.5, "opus_bits_per_second": (64_000.0, 64_000.0)}
+    heard = views(hiss, 120, **changes)
+    coded = [view for view in heard if not np.array_equal(view, hiss)]
+    assert 0.35 < len(coded) / len(heard) < 0.65
+    assert all(len(view) == len(hiss) for view in coded)
+    highs = [np.square(np.abs(np.fft.rfft(view))[4_200:7_500]).sum() for view in coded]
+    whole = np.square(np.abs(np.fft.rfft(hiss))[4_200:7_500]).sum()
+    losses = decibels_of(highs) - decibels(whole)
+    telephones = losses < -20.0
+    assert 0.1 < telephones.mean() < 0.4
+    assert np.abs(losses[~telephones]).max() < 3.0
+
+
+def decibels_of(values: list[float]) -> np.ndarray:
+    return 10.0 * np.log10(values)
+
+
+def test_the_bits_of_opus_are_drawn_within_their_range(voice):
+    """What is lost lies between what the least and the most bits lose."""
+
+    def losses(low: float, high: float) -> np.ndarray:
+        limits = {"codec_probability": 1.0, "opus_bits_per_second": (low, high)}
+        power = [np.square(view - voice).mean() for view in views(voice, 16, **limits)]
+        return np.sort(decibels_of(power))
+
+    few, drawn, many = losses(6e3, 6e3), losses(6e3, 64e3), losses(64e3, 64e3)
+    assert len(np.unique(few.round(6))) == 2  # that of Opus, and that of the telephone
+    assert len(np.unique(drawn.round(6))) > 8
+    assert many.min() <= drawn.min() < drawn.max() <= few.max() + 0.1
+
+
+def test_without_opus_the_error_says_what_to_do(voice, monkeypatch):
+    def no_opus(*_):
+        raise codecs.UnavailableError("soundfile 0.13 or newer is needed")
+
+    monkeypatch.setattr(codecs, "opus", no_opus)
+    with pytest.raises(
+        UserError, match=r"views\.codec_probability .* soundfile 0\.13 .* make it 0"
+    ):
+        views(voice, 10, codec_probability=1.0)
 
 
 def test_the_gain_is_one_number_per_view_within_its_range(sine):
@@ -178,6 +233,8 @@ def test_clips_of_a_few_samples(samples):
         ({"noise_probability": 2}, r"views\.noise_probability = 2\.0 .* from 0 to 1"),
         ({"noise_snr_db": [20, 10]}, r"views\.noise_snr_db = \(20\.0, 10\.0\) .* lowest, highest"),
         ({"noise_snr_db": [20]}, r"views\.noise_snr_db needs 2 values"),
+        ({"codec_probability": 2}, r"views\.codec_probability = 2\.0 .* from 0 to 1"),
+        ({"opus_bits_per_second": [100, 200]}, r"views\.opus_bits_per_second .* 6000 to 256000"),
         ({"gain_db": float("nan")}, r"views\.gain_db = nan"),
     ],
 )

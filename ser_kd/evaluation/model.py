@@ -14,10 +14,10 @@ from ser_kd.calibration import (
     expected_calibration_error,
     reliability,
 )
+from ser_kd.codecs import UnavailableError
 from ser_kd.errors import UserError
 from ser_kd.evaluation import others, robustness
 from ser_kd.evaluation.clips import Choice, ClipSet, cross_clips, main_clips
-from ser_kd.evaluation.corruptions import UnavailableError
 from ser_kd.evaluation.gates import GATES_SOURCE, gates, sex_gates
 from ser_kd.evaluation.predictions import predict_waveforms, prediction_rows
 from ser_kd.evaluation.run_folder import exported_family, find_run, training_history

@@ -14,14 +14,13 @@ import numpy as np
 
 from ser_kd import metrics
 from ser_kd.audio import Waveform
+from ser_kd.codecs import opus, telephone
 from ser_kd.evaluation.corruptions import (
     Babble,
     clipped,
     cropped,
-    opus,
     padded,
     pink_noise,
-    telephone,
     white_noise,
     with_gain,
     with_noise,
