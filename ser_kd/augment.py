@@ -120,9 +120,9 @@ def moved_to_corpus(
     """
     seeds = tf.random.experimental.stateless_split(seed, 2)
     batch, draws = tf.shape(windows)[0], voices.shape[1]
-    chosen = tf.random.statelessuniform([batch], seeds[0], 0, draws, dtype=tf.int32)
+    chosen = tf.random.stateless_uniform([batch], seeds[0], 0, draws, dtype=tf.int32)
     voice = tf.gather(voices, chosen, batch_dims=1)  # [batch, 2, mels]
-    known = tf.random.statelessuniform([batch, 1, 1], seeds[1]) < probability
+    known = tf.random.stateless_uniform([batch, 1, 1], seeds[1]) < probability
     moved = windows * voice[:, :1] + voice[:, 1:]
     return tf.where(tf.logical_and(known, windows > floor_db), moved, windows)
 
