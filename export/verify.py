@@ -142,7 +142,7 @@ def compare(path: Path, reference: Reference) -> dict[str, Any]:
         "ua_difference": scores["ua"] - reference.ua,
         "nll": reference.nll(probs),
         "ece": reference.ece(probs),
-        "ece_by_chance": calibration_error_by_chance(probs),
+        "ece_by_chance": list(calibration_error_by_chance(probs)),
         "agreement": float(np.mean(predicted == reference.probs.argmax(1))),
         "mean_logit_difference": float(difference.mean()),
         "max_logit_difference": float(difference.max()),

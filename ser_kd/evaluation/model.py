@@ -101,7 +101,7 @@ def evaluate(
         "calibration": {
             "ece": expected_calibration_error(probs, clips.truth),
             # Of as many clips with true probabilities: mean, and 95th percentile.
-            "ece_by_chance": calibration_error_by_chance(probs),
+            "ece_by_chance": list(calibration_error_by_chance(probs)),
             "bins": [dataclasses.asdict(item) for item in reliability(probs, clips.truth)],
         },
         "agreement": [
