@@ -60,6 +60,8 @@ def add_babble(
 ) -> tf.Tensor:
     """Adds four to seven other clips of the batch, all equally loud, at a random distance.
 
+    In a small batch the others come more than once, each time from another place.
+
     Args:
         windows: See ``add_noise``, as for all that follows.
         probability: See there.
@@ -69,6 +71,7 @@ def add_babble(
     """
     seeds = tf.random.experimental.stateless_split(seed, 4)
     batch, frames = tf.shape(windows)[0], tf.shape(windows)[1]
+    others = tf.maximum(batch - 1, 1)
     power = _power(windows)
     power /= _speech_power(power)[:, tf.newaxis, tf.newaxis]
 
@@ -82,7 +85,7 @@ def add_babble(
         babble = tf.zeros_like(clean)
         for other in range(_TALKERS[1]):
             # The batch is in random order: the clips that follow are a random choice.
-            voice = tf.gather(power, (chosen + other + 1) % batch)
+            voice = tf.gather(power, (chosen + 1 + other % others) % batch)
             start = tf.cast(draws[:, other + 1] * tf.cast(frames, tf.float32), tf.int32)
             turned = (tf.range(frames) + start[:, tf.newaxis]) % frames
             speaks = tf.cast(other < talkers, tf.float32)[:, tf.newaxis, tf.newaxis]

@@ -156,22 +156,26 @@ def decibels(power: np.ndarray) -> np.ndarray:
     return 10.0 * np.log10(power)
 
 
+def babble_of(batch: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Clips, and the power ``[clip, voice]`` of what babble at 10 dB adds to them.
+
+    Clip c is heard in band c alone, so that what is added to a clip tells whose voices they are.
+    """
+    clips = np.full((batch, 40, batch), -79.0, np.float32)
+    for clip, level in enumerate(rng.uniform(-50.0, -20.0, batch)):
+        clips[clip, :, clip] = level
+    result = augmented_bands(clips, babble_probability=1.0, noise_snr_db=(10.0, 10.0))
+    return clips, power(result).mean(1) - power(clips).mean(1)
+
+
+def test_nobody_babbles_over_themselves_in_a_small_batch(rng):
+    _, added = babble_of(3, rng)
+    heard = added > 0.01 * added.max(1, keepdims=True)
+    np.testing.assert_array_equal(heard, ~np.eye(3, dtype=bool))
+
+
 def test_babble_is_four_to_seven_equally_loud_others(rng):
-    """Clip c is heard in band c alone, so what is added to a clip tells whose voices they are."""
-    clips = np.full((BATCH, 40, BATCH), -79.0, np.float32)
-    levels = rng.uniform(-50.0, -20.0, BATCH)
-    for clip in range(BATCH):
-        clips[clip, :, clip] = levels[clip]
-    result = augment_logmel(
-        tf.constant(clips),
-        dataclasses.replace(OFF, babble_probability=1.0, noise_snr_db=(10.0, 10.0)),
-        FRAMES_PER_SECOND,
-        FLOOR_DB,
-        np.zeros(BATCH, np.float32),
-        np.geomspace(80.0, 7_600.0, BATCH),
-        tf.constant((1, 2), tf.int64),
-    ).numpy()
-    added = power(result).mean(1) - power(clips).mean(1)  # [clip, voice]
+    clips, added = babble_of(BATCH, rng)
     own_speech = power(clips).mean((1, 2))
     np.testing.assert_allclose(decibels(own_speech / added.mean(1)), 10.0, atol=0.05)
     heard = added > 0.01 * added.max(1, keepdims=True)
