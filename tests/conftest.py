@@ -13,12 +13,22 @@ os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
 # two files, and two processes that fill one cache can mix them, which crashes (numba/numba#10128).
 os.environ["NUMBA_CACHE_DIR"] = (_CACHE := tempfile.TemporaryDirectory(prefix="ser_kd-numba-")).name
 
+import gc
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 
 SAMPLE_RATE_HZ = 16_000
+
+
+def pytest_collection_finish() -> None:
+    """Leaves what was imported out of every collection of garbage.
+
+    A million objects are looked through in half a second, each time that TensorFlow converts.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

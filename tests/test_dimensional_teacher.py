@@ -14,6 +14,7 @@ from corpus_maker import (
     TAKES,
     settings,
     snapshot,
+    unmeasured,
     write_corpus,
     write_recipe,
     write_unlabelled,
@@ -25,6 +26,7 @@ from ser_kd.augment import mixup
 from ser_kd.config import config_from_dict, config_to_dict
 from ser_kd.errors import UserError
 from ser_kd.heads import dimensional_head
+from ser_kd.measure import measure_all
 from ser_kd.multi_task import MultiTaskDistiller
 from ser_kd.predict import load_keras
 from ser_kd.projections import with_projections
@@ -514,6 +516,11 @@ def test_what_the_teachers_say_is_mixed_as_the_clips_are():
     np.testing.assert_allclose(mixed["teacher_dimensions"], expected, rtol=1e-6)
 
 
+def measured_teacher(models, examples):
+    """Measures the teacher alone: each model's process takes seconds to start TensorFlow."""
+    return measure_all(models[:1], examples[:1]) + unmeasured(models[1:])
+
+
 @pytest.fixture(scope="module")
 def finished(corpus, sources):
     """A whole run: two teachers of dimensions, of which one also teaches its embedding."""
@@ -534,7 +541,9 @@ def finished(corpus, sources):
     recipe["distill"]["embedding_weights"] = {"vad": 0.1}
     recipe["fit"] |= {"epochs": 3}
     path = write_recipe(place / "tiny.toml", recipe)
-    assert train.main(["--recipe", str(path), "--run-dir", str(place / "run")]) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ser_kd.resources.measure_all", measured_teacher)
+        assert train.main(["--recipe", str(path), "--run-dir", str(place / "run")]) == 0
     run = Run.open(place / "run")
     return run, run.data()
 
@@ -595,3 +604,5 @@ def test_scores_of_the_teachers(finished, capsys):
     # It also has its time, memory and size measured, as every teacher that was trained here.
     measured = json.loads((run.directory / "resources.json").read_text())
     assert measured["teacher vad"]["parameters"] > 0
+    assert measured["teacher vad"]["runtime"] == "Keras"
+    assert measured["teacher vad"]["latency_ms"] > 0

@@ -240,6 +240,7 @@ def test_mixed_precision_scales_the_loss_and_goes_on_after_a_kill(corpus, monkey
     monkeypatch.setattr(fitting, "on_gpu", lambda: True)
     fit = {"epochs": 2, "batch_size": 6, "accumulation_steps": 2, "learning_rate": 1e-3}
     teacher = {"precision": "mixed_float16", "encoder_learning_rate": 1e-4, "fit": fit}
+    teacher["in_fold"] = True  # one network, which is enough for this
     optimizers, save, killed = [], fitting.TrainingState.save, []
 
     def save_and_die(self):

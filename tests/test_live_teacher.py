@@ -7,7 +7,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from corpus_maker import settings, write_corpus, write_recipe
+from corpus_maker import HZ_OF, settings, unmeasured, write_corpus, write_recipe
 
 import train
 from ser_kd import training
@@ -47,18 +47,27 @@ def table_with(corpus: Path, models: list[Path], **sections) -> dict:
     return settings(corpus, **{"teachers": {"hearing": live}, **sections})
 
 
-def test_a_run_with_a_live_teacher(corpus, finished, tmp_path):
-    stored = settings(corpus)["teachers"]["ensemble"]
+def write_teacher(corpus: Path, path: Path) -> dict:
+    """A teacher whose predictions are stored: it knows the emotion."""
+    ids = [clip.relative_to(corpus).as_posix() for clip in sorted(corpus.rglob("*.wav"))]
+    logits = [[3.0 * clip_id.startswith(f"{name}/") for name in sorted(HZ_OF)] for clip_id in ids]
+    np.savez(path, ids=ids, logits=logits)
+    return {"kind": "file", "path": str(path)}
+
+
+def test_a_run_with_a_live_teacher(corpus, finished, tmp_path, monkeypatch):
+    stored = write_teacher(corpus, tmp_path / "stored.npz")
     live = table_with(corpus, finished)["teachers"]["hearing"]
-    shares = {"hearing": 0.75, "ensemble": 0.25}
+    shares = {"hearing": 0.75, "stored": 0.25}
     recipe = table_with(
         corpus,
         finished,
-        teachers={"hearing": live, "ensemble": stored},
+        teachers={"hearing": live, "stored": stored},
         distill={"label_weight": 0.0, "logit_weight": 1.0, "temperature": 1.0, "teachers": shares},
     )
     path = tmp_path / "tiny.toml"
     write_recipe(path, recipe)
+    monkeypatch.setattr("ser_kd.resources.measure_all", unmeasured)
     assert train.main(["--recipe", str(path), "--run-dir", str(tmp_path / "run")]) == 0
     run = Run.open(tmp_path / "run")
     run_data = run.data()
@@ -90,6 +99,9 @@ def test_a_run_with_a_live_teacher(corpus, finished, tmp_path):
     # The report has it, and the student learnt from it.
     scores = json.loads((run.directory / "eval.json").read_text())
     assert "teacher hearing" in scores["parts"]["test"]["models"]
+    resources = json.loads((run.directory / "resources.json").read_text())
+    sizes = [load_keras(path).count_params() for path in finished]
+    assert resources["teacher hearing"]["parameters"] == sum(sizes)
     history = [
         json.loads(row) for row in (run.directory / "history.jsonl").read_text().splitlines()
     ]

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from corpus_maker import settings, write_corpus
+from corpus_maker import settings, unmeasured, write_corpus
 from test_export import tensorflow_interpreter, tiny_student
 
 import export
@@ -166,11 +166,6 @@ def trained(table: dict, directory: Path, epochs: int) -> tuple[Run, RunData]:
         windows = convert.calibration_windows(run_data.logmel, run_data.ids("training"), run.config)
         training.int8_student(run, run_data, targets, windows)
     return run, run_data
-
-
-def unmeasured(paths: list[Path]) -> list[dict[str, float]]:
-    """Instead of measuring, which takes its time."""
-    return [dict.fromkeys(("latency_ms", "latency_p95_ms", "peak_memory_mb"), 1.0)] * len(paths)
 
 
 def history(folder: Path) -> list[dict]:
