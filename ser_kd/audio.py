@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+import soxr
 
 from ser_kd.errors import UserError
 
@@ -48,7 +49,7 @@ def decode(
 
     Args:
         path: WAV, FLAC, Ogg or MP3, any rate, any number of channels (their mean is taken).
-        sample_rate_hz: Of the result. Resampling is soxr's HQ, through librosa.
+        sample_rate_hz: Of the result. Resampling is soxr's HQ, librosa's default.
         decoder: ``soundfile``; ``tensorflow_io`` is for the classic environment only, and reads
             less: no 64-bit, companded or compressed WAV, no Opus, and no file that is cut off.
 
@@ -81,11 +82,7 @@ def decode(
     if not np.isfinite(waveform).all():
         raise AudioError(f"{path}: holds samples that are not finite numbers")
     if rate_hz != sample_rate_hz:
-        import librosa  # here, because it takes a second that most corpora do not need
-
-        waveform = librosa.resample(
-            waveform, orig_sr=rate_hz, target_sr=sample_rate_hz, res_type="soxr_hq", fix=False
-        )
+        waveform = soxr.resample(waveform, rate_hz, sample_rate_hz, quality="HQ")
         if not waveform.size:
             raise AudioError(f"{path}: too short to resample from {rate_hz} to {sample_rate_hz} Hz")
     return np.ascontiguousarray(waveform, dtype=np.float32)

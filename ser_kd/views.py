@@ -8,6 +8,7 @@ import hashlib
 import json
 
 import numpy as np
+import soxr
 
 from ser_kd import audio, codecs
 from ser_kd.audio import Waveform
@@ -107,11 +108,7 @@ def _resample(waveform: Waveform, speed: float) -> Waveform:
     """``speed`` times as fast, and as much higher."""
     if speed == 1.0 or len(waveform) < 2:
         return waveform
-    import librosa  # here, because it takes a second
-
-    changed: Waveform = librosa.resample(
-        waveform, orig_sr=speed, target_sr=1.0, res_type="soxr_hq", fix=False
-    )
+    changed: Waveform = soxr.resample(waveform, speed, 1.0, quality="HQ")
     return changed if changed.size else waveform
 
 
