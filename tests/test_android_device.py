@@ -300,7 +300,8 @@ def test_a_device_that_comes_back_goes_on(plug, adb, bench, tmp_path, models):
     def come_back():
         _wait_for(lambda: any("num_threads=2" in command for command in device.commands))
         device.phone.cut_shell = None
-        _wait_for(lambda: device.serial + "\toffline" in adb("devices").stdout)
+        # Offline, or no longer named at all.
+        _wait_for(lambda: device.serial + "\tdevice" not in adb("devices").stdout)
         device.plug_in_again()
         adb("disconnect", device.serial)
         adb("connect", device.serial)
