@@ -1,9 +1,8 @@
 """What places, microphones and lines do to speech, on log-mel spectrograms in dB.
 
 Signals that have nothing to do with each other add in power, so noise, other voices and a room's
-late echoes are added in the mel domain, where they cost a hundredth of what waveforms would. Each
-change comes to randomly chosen clips of a batch; the others cost nothing. What follows a short clip
-(cells at the front end's floor) stays silent: nothing was recorded there.
+late echoes are added in the mel domain, without any waveform. What follows a short clip (cells at
+the front end's floor) stays silent: nothing was recorded there.
 """
 
 from collections.abc import Callable
@@ -39,14 +38,12 @@ def add_noise(
     """
     seeds = tf.random.experimental.stateless_split(seed, 4)
 
-    def noise(clean: tf.Tensor, chosen: tf.Tensor) -> tf.Tensor:
+    def noisy(clean: tf.Tensor, chosen: tf.Tensor) -> tf.Tensor:
         mels = windows.shape[2]
         slope = uniform(seeds[1], (tf.shape(clean)[0], 1, 1), 0.0, 20.0)  # dB over the mel range
         tilt = slope * np.linspace(0.5, -0.5, mels, dtype=np.float32)
-        return _power(tilt + 3.0 * tf.random.stateless_normal(tf.shape(clean), seeds[2]))
-
-    def noisy(clean: tf.Tensor, chosen: tf.Tensor) -> tf.Tensor:
-        return _at_distance(clean, noise(clean, chosen), snr_db, seeds[0])
+        noise = _power(tilt + 3.0 * tf.random.stateless_normal(tf.shape(clean), seeds[2]))
+        return _at_distance(clean, noise, snr_db, seeds[0])
 
     return _some(windows, probability, floor_db, seeds[3], noisy)
 
@@ -142,7 +139,9 @@ def add_room(
     return _some(windows, probability, floor_db, seeds[2], echoing)
 
 
-def microphone(windows: tf.Tensor, strength_db: float, floor_db: float, seed: tf.Tensor) -> Any:
+def microphone(
+    windows: tf.Tensor, strength_db: float, floor_db: float, seed: tf.Tensor
+) -> tf.Tensor:
     """Gives every clip a smooth frequency response of its own; its level stays.
 
     A sum of the first four cosines over the mel range, normal amplitudes.
