@@ -79,10 +79,11 @@ def test_every_setting_at_once_and_resumed_after_a_kill_it_is_the_same(corpus, m
         "encoder_learning_rate": 1e-4,
         "gradient_checkpointing": True,
         "frozen": "feature_encoder",
+        "in_fold": True,  # one network, which is enough for this
         "architecture": {"mask_time_prob": 0.2, "mask_time_length": 2, "layerdrop": 0.2},
         "fit": {
             "epochs": 3,
-            "batch_size": 4,  # four batches an epoch and updates of three: they cross epochs
+            "batch_size": 5,  # seven batches an epoch and updates of three: they cross epochs
             "warmup_epochs": 1.0,
             "decay": "linear",
             "accumulation_steps": 3,
@@ -106,7 +107,7 @@ def test_every_setting_at_once_and_resumed_after_a_kill_it_is_the_same(corpus, m
     with pytest.raises(KeyboardInterrupt):
         teacher_targets("wave", interrupted, interrupted.data())
     targets = teacher_targets("wave", interrupted, interrupted.data())
-    assert saved == [1, 2, 3, 1, 2, 3]
+    assert saved == [1, 2, 3]
     np.testing.assert_array_equal(targets.logits, expected.logits)
     np.testing.assert_array_equal(targets.embedding, expected.embedding)
 
