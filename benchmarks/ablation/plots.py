@@ -73,12 +73,13 @@ def differences_svg(levers: Mapping[str, Sequence[Change]]) -> str:
         drawing.text(x(tick), bottom + 11, f"{tick:+g}" if tick else "0", "dim", "middle")
     axis = "difference of UA, points, with 95 % intervals over speakers"
     drawing.text((x.start + x.end) / 2, bottom + 30, axis, "", "middle")
-    drawing.text((x.start + x.end) / 2, bottom + 47, "hollow: a screen", "dim", "middle")
+    reading = "right of 0: better; hollow: a screen"
+    drawing.text((x.start + x.end) / 2, bottom + 47, reading, "dim", "middle")
     return _file(drawing, _WIDTH, bottom + _FOOT)
 
 
 def _draw_change(drawing: Drawing, x: Scale, y: float, change: Change) -> None:
-    figures = f"{change.value:+.1f} ({change.low:+.1f} to {change.high:+.1f})"
+    figures = f"{change.value:+z.1f} ({change.low:+z.1f} to {change.high:+z.1f})"
     drawing.text(x.start - 8, y, change.label, "", "end")
     drawing.whisker(x(change.low), x(change.high), y, 4)
     kind = "screen" if change.is_screen else "dot"

@@ -216,9 +216,9 @@ def _score_cells(evidence: Evidence, variant: Variant, compared: bool = False) -
     return [
         *cells,
         "<br>".join(f"`{other}`" for other, _ in found),
-        "<br>".join("-" if item is None else f"{100 * item.value:+.1f}" for _, item in found),
+        "<br>".join("-" if item is None else f"{100 * item.value:+z.1f}" for _, item in found),
         "<br>".join(
-            "-" if item is None else f"{100 * item.low:+.1f} to {100 * item.high:+.1f}"
+            "-" if item is None else f"{100 * item.low:+z.1f} to {100 * item.high:+z.1f}"
             for _, item in found
         ),
         "<br>".join("-" if item is None else _READINGS[item.verdict] for _, item in found),
