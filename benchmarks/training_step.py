@@ -98,7 +98,10 @@ def make_parts(config: Config, clips: int) -> dict[str, Callable[[], Any]]:
 WAYS: dict[str, dict[str, str]] = {
     "keras' own batch normalisation": {"SER_KD_BENCHMARK_PLAIN": "1"},
     "fused batch normalisation (as it is)": {},
-    "fused, one thread per operation": {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "2"},
+    "fused, one thread per operation": {
+        "TF_NUM_INTRAOP_THREADS": "1",
+        "TF_NUM_INTEROP_THREADS": "2",
+    },
 }
 """Ways to make a step, the first without what makes it faster: their environment variables."""
 
