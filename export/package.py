@@ -22,8 +22,15 @@ PUBLISHED = (
     "student_int8.tflite",
     "labels.txt",
     "frontend.json",
-    "MODEL_CARD.md",
 )
+_LABEL_NAMES = {
+    "ANG": "anger",
+    "DIS": "disgust",
+    "FEA": "fear",
+    "HAP": "happiness",
+    "NEU": "neutral",
+    "SAD": "sadness",
+}
 
 
 @dataclass(frozen=True)
@@ -77,8 +84,22 @@ def write(run: Run, labels: tuple[str, ...], figures: Mapping[str, Any]) -> None
         labels: In output order.
         figures: The content of ``export.json``.
     """
-    config, export_dir, models = run.config, run.export_dir, figures["models"]
-    waveform = models["waveform"]
+    _write_guides(run, labels, figures, figures["models"], run.export_dir)
+    plot = family_svg(
+        f"{run.config.name}: the exported files", figures["models"], figures["keras_ua"]
+    )
+    _write(run.export_dir / PLOT, plot)
+
+
+def _write_guides(
+    run: Run,
+    labels: tuple[str, ...],
+    figures: Mapping[str, Any],
+    models: Mapping[str, Mapping[str, Any]],
+    folder: Path,
+) -> None:
+    """README, card and checksums of ``models``, which are those in ``folder``."""
+    config, waveform = run.config, models["waveform"]
     corpus = _CORPORA.get(config.corpus.name, _OTHER)
     teachers = [f"{name} ({teacher.kind})" for name, teacher in config.teachers.items()]
     low, high = waveform["ua_interval"]
@@ -93,11 +114,12 @@ def write(run: Run, labels: tuple[str, ...], figures: Mapping[str, Any]) -> None
         "language": corpus.language,
         "teachers": ", ".join(teachers) or "none",
         "initial_weights": _initial_weights(config.student),
-        "labels": ", ".join(labels),
+        "labels": ", ".join(map(_in_words, labels)),
         "classes": len(labels),
         "rate_hz": config.audio.sample_rate_hz,
         "samples": config.audio.window_samples,
         "mels": config.logmel.mels,
+        "frames": config.logmel.frames(config.audio.window_samples),
         "seconds": f"{config.audio.window_seconds:g}",
         "hop_seconds": f"{config.audio.window_hop_seconds:g}",
         "waveform_kb": f"{waveform['bytes'] / 1e3:,.0f}",
@@ -122,11 +144,13 @@ def write(run: Run, labels: tuple[str, ...], figures: Mapping[str, Any]) -> None
     }
     for template in sorted(_TEMPLATES.iterdir()):
         text = Template(template.read_text(encoding="utf-8")).substitute(facts)
-        _write(export_dir / template.name, text)
-    plot = family_svg(f"{config.name}: the exported files", models, figures["keras_ua"])
-    _write(export_dir / PLOT, plot)
+        _write(folder / template.name, text)
     sums = (f"{model['sha256']}  {model['file']}\n" for model in models.values())
-    _write(export_dir / CHECKSUMS, "".join(sums))
+    _write(folder / CHECKSUMS, "".join(sums))
+
+
+def _in_words(label: str) -> str:
+    return f"{label} ({_LABEL_NAMES[label]})" if label in _LABEL_NAMES else label
 
 
 def _initial_weights(student: StudentConfig) -> str:
@@ -144,7 +168,9 @@ def _initial_weights(student: StudentConfig) -> str:
 
 
 def publish(run: Run, folder: Path) -> list[Path]:
-    """Copies what users of a model need: the two int8 models, the Keras student, labels, card.
+    """Copies what users of a model need: the two int8 models, the Keras student, labels, front end.
+
+    README, card and checksums are written anew, of these files alone.
 
     Args:
         run: Exported.
@@ -158,6 +184,12 @@ def publish(run: Run, folder: Path) -> list[Path]:
     for source in sources:
         with files.atomic(folder / source.name) as partial:
             partial.write_bytes(source.read_bytes())
+    figures = json.loads((run.export_dir / "export.json").read_text(encoding="utf-8"))
+    labels = (run.export_dir / "labels.txt").read_text(encoding="utf-8").splitlines()
+    models = {
+        kind: model for kind, model in figures["models"].items() if model["file"] in PUBLISHED
+    }
+    _write_guides(run, tuple(labels), figures, models, folder)
     return [folder / source.name for source in sources]
 
 

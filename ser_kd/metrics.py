@@ -92,7 +92,7 @@ def speaker_intervals(
     With a single speaker the interval is the score itself.
     """
     tables = resampled_confusions(truth, predicted, speakers, classes, resamples, seed)
-    return {key: interval(values) for key, values in _scores_of(tables).items()}
+    return {key: interval(values) for key, values in scores_of_confusions(tables).items()}
 
 
 def full_scores(
@@ -133,7 +133,7 @@ def full_scores(
             "interval": interval(drawn) if several else None,
             "clips": int(counts[index]),
         }
-    resampled = _scores_of(tables)
+    resampled = scores_of_confusions(tables)
     return {
         **scores(truth, predicted),
         "intervals": {key: interval(resampled[key]) if several else None for key in resampled},
@@ -225,7 +225,7 @@ def negative_log_likelihood(probs: np.ndarray, truth: np.ndarray) -> float:
     return float(-np.log(probs[np.arange(len(truth)), truth] + 1e-12).mean())
 
 
-def _scores_of(tables: np.ndarray) -> dict[str, np.ndarray]:
+def scores_of_confusions(tables: np.ndarray) -> dict[str, np.ndarray]:
     """``scores`` of confusion matrices ``[tables, classes, classes]``, each ``[tables]``."""
     right = np.diagonal(tables, axis1=1, axis2=2).astype(np.float64)
     true_count, said_count = tables.sum(axis=2), tables.sum(axis=1)

@@ -5,6 +5,7 @@ import dataclasses
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -165,6 +166,21 @@ def test_all_files_are_there_and_nothing_else(run, figures):
     assert frontend["frames"] == run.config.logmel.frames(16_000)
     assert (frontend["window_samples"], frontend["window_hop_samples"]) == (16_000, 8_000)
     assert json.loads((run.export_dir / "export.json").read_text()) == figures
+
+
+def test_what_is_published_describes_itself(run, figures, tmp_path):
+    assert main([str(run.directory), "--publish", str(tmp_path / "published")]) == 0
+    published = {path.name: path.read_bytes() for path in (tmp_path / "published").iterdir()}
+    models = {"student_int8.tflite", "student_waveform.tflite"}
+    copies = models | {"labels.txt", "frontend.json", "student.keras"}
+    assert set(published) == copies | {"README.md", "MODEL_CARD.md", "SHA256SUMS"}
+    for name in copies - {"student.keras"}:
+        assert published[name] == (run.export_dir / name).read_bytes()
+    sums = published["SHA256SUMS"].decode()
+    assert sorted(line.split("  ")[1] for line in sums.splitlines()) == sorted(models)
+    guide = published["README.md"].decode()
+    assert set(re.findall(r"student_\w+\.tflite", guide)) == models
+    assert figures["models"]["float32"]["file"] in (run.export_dir / "README.md").read_text()
 
 
 def test_float32_is_the_keras_model(figures):

@@ -26,6 +26,8 @@ FILES = {
     "labels.txt",
     "frontend.json",
     "MODEL_CARD.md",
+    "README.md",
+    "SHA256SUMS",
 }
 SMALL = FOLDER / "small"
 ROOT = Path(__file__).parent.parent
@@ -43,6 +45,23 @@ def test_the_files_are_there_and_small():
     assert sum(path.stat().st_size for path in FOLDER.rglob("*")) < 4_000_000
     assert (FOLDER / "student_waveform.tflite").stat().st_size <= 650_000
     assert (SMALL / "student_int8.tflite").stat().st_size <= 100_000
+
+
+@each
+def test_checksums_and_guide_are_of_the_files_that_are_there(folder):
+    lines = (folder / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
+    sums = {name: digest for digest, name in (line.split("  ") for line in lines)}
+    assert set(sums) == {path.name for path in folder.glob("*.tflite")}
+    for name, digest in sums.items():
+        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest
+    guide = (folder / "README.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"\w+\.tflite", guide)) == set(sums)
+    assert "```kotlin" in guide
+    assert "ANG (anger), DIS (disgust), FEA (fear), HAP (happiness), NEU (neutral)" in guide
+    model = TFLiteModel(folder / "student_waveform.tflite")
+    assert f"float32 `[1, {model.input_shape[1]}]`" in guide
+    body = TFLiteModel(folder / "student_int8.tflite")
+    assert f"log-mel `[1, {body.input_shape[1]}, {body.input_shape[2]}]`" in guide
 
 
 @each

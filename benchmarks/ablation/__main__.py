@@ -29,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--variant", nargs="+", default=[], metavar="NAME", help="these alone; default: all"
     )
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], metavar="N")
+    parser.add_argument("--seeds", nargs="+", type=int, metavar="N", help="default: 0 1 2")
     parser.add_argument("--table", type=Path, default=TABLE, help="another table of variants")
     parser.add_argument("--results", type=Path, default=RESULTS, help="another folder of results")
     parser.add_argument("--document", type=Path, help="another document for --report")
@@ -40,12 +40,16 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(parsed: argparse.Namespace) -> int:
     table, results = read_table(parsed.table), Results(parsed.results)
     chosen = table.choose(parsed.variant)
+    if (parsed.time or parsed.report) and (parsed.variant or parsed.seeds):
+        raise UserError("--variant and --seeds say what is trained; --time and --report take all")
     if parsed.list:
         _list(table, results, chosen)
         return 0
     if parsed.report:
         from benchmarks.ablation.report import DOCUMENT, write_report
 
+        if not results.folder.is_dir():  # a slip here would empty the document
+            raise UserError(f"no folder of results {str(results.folder)!r}")
         written = write_report(table, results, parsed.document or DOCUMENT)
         _say_json({"written": [path.name for path in written]})
         return 0
@@ -61,7 +65,9 @@ def _run(parsed: argparse.Namespace) -> int:
     from benchmarks.ablation.train import train_missing
 
     # Seed by seed: all variants are screened before any of them is looked at more closely.
-    wanted = [(variant, seed) for seed in dict.fromkeys(parsed.seeds) for variant in chosen]
+    wanted = [
+        (variant, seed) for seed in dict.fromkeys(parsed.seeds or (0, 1, 2)) for variant in chosen
+    ]
     made = train_missing(
         table, wanted, results, parsed.run_dir, parsed.data_dir, parsed.metadata_dir
     )

@@ -83,7 +83,4 @@ def _resampled_ua(clips: Clips, predicted: np.ndarray) -> np.ndarray:
     tables = metrics.resampled_confusions(
         clips.truth, predicted, clips.speakers, len(clips.labels), _RESAMPLES
     )
-    right = np.diagonal(tables, axis1=1, axis2=2).astype(np.float64)
-    true_count = tables.sum(axis=2)
-    recall = np.divide(right, true_count, out=np.full(right.shape, np.nan), where=true_count > 0)
-    return np.nanmean(recall, axis=1)
+    return metrics.scores_of_confusions(tables)["ua"]

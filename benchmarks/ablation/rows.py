@@ -39,6 +39,16 @@ class Clips:
     validation: np.ndarray
     labels: tuple[str, ...]
 
+    def take(self, chosen: np.ndarray) -> "Clips":
+        """Those of the mask, bool ``[clips]``."""
+        return Clips(
+            tuple(np.array(self.ids)[chosen].tolist()),
+            self.truth[chosen],
+            tuple(np.array(self.speakers)[chosen].tolist()),
+            self.validation[chosen],
+            self.labels,
+        )
+
 
 @dataclass(frozen=True)
 class Row:

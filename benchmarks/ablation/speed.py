@@ -1,23 +1,19 @@
 """What a wider student costs: files and times of one lever, all timed in turns in one go."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from benchmarks.ablation.rows import Results
 from benchmarks.ablation.table import Table, Variant
 from benchmarks.ablation.train import DevelopmentData, row_directory
 from export.convert import calibration_windows, convert, model_path
-from ser_kd import data, files, metrics
-from ser_kd.config import Config
+from ser_kd import files, metrics
 from ser_kd.errors import UserError
+from ser_kd.evaluation.run_scores import tflite_probs
 from ser_kd.measure import machine, measure_all
 from ser_kd.predict import load_keras
 from ser_kd.progress import say
 from ser_kd.run import Run, RunData
-from ser_kd.targets import softmax
 from ser_kd.tflite import TFLiteModel
 
 KINDS = ("float32", "int8")
@@ -65,18 +61,31 @@ def measure_speed(
             run_data, clips = development(run)
             results.check_clips(clips)
             path = _converted(variant, run, run_data)
-            predicted = _file_probs(path, config, run_data).argmax(1)
+            arrays = run_data.logmel.select(run_data.ids("validation"))
+            probs = tflite_probs(TFLiteModel(path), arrays, config, len(run_data.labels))
+            predicted = probs.argmax(1)
             uas[variant.name][seed] = metrics.scores(clips.truth, predicted)["ua"]
             say(f"{variant.name}, seed {seed}: int8 UA {100 * uas[variant.name][seed]:.1f}")
-    files_of = [
-        model_path(row_directory(run_dir, variant, seeds[variant.name][0]) / "export", kind)
+    paths = {
+        (variant.name, kind): model_path(
+            row_directory(run_dir, variant, seeds[variant.name][0]) / "export", kind
+        )
         for variant in chosen
         for kind in KINDS
-    ]
-    result = {
-        "machine": machine(),
-        "variants": _figures(chosen, files_of, measure_all(files_of), uas, rows),
     }
+    timed = dict(zip(paths, measure_all([*paths.values()]), strict=True))
+    figures: dict[str, Any] = {}
+    for variant in chosen:
+        name = variant.name
+        figures[name] = {"parameters": rows[name, seeds[name][0]].parameters}
+        for kind in KINDS:
+            figures[name][kind] = {
+                "bytes": paths[name, kind].stat().st_size,
+                "latency_ms": round(timed[name, kind]["latency_ms"], 4),
+                "runtime": timed[name, kind]["runtime"],
+            }
+        figures[name]["int8"]["ua"] = {str(s): round(ua, 8) for s, ua in uas[name].items()}
+    result = {"machine": machine(), "variants": figures}
     files.write_json(results.speed_path, result)
     return result
 
@@ -97,37 +106,3 @@ def _converted(variant: Variant, run: Run, run_data: RunData) -> Path:
         calibration = calibration_windows(run_data.logmel, run_data.ids("training"), run.config)
         convert(load_keras(run.student_path), missing, run.export_dir, calibration)
     return model_path(run.export_dir, "int8")
-
-
-def _file_probs(path: Path, config: Config, run_data: RunData) -> np.ndarray:
-    """A file's probabilities of the scored clips, ``[clips, classes]``."""
-    model, batch = TFLiteModel(path), 128
-    arrays = run_data.logmel.select(run_data.ids("validation"))
-    windowing = data.Windowing.of(config.audio, config.logmel)
-    frames = config.logmel.frames(config.audio.window_samples)
-    batches = data.evaluation_batches(arrays, windowing, frames, batch)
-    predicted = ((clips, softmax(model.predict(windows))) for clips, windows, _ in batches)
-    return data.average_windows(arrays, predicted, len(run_data.labels))
-
-
-def _figures(
-    chosen: Sequence[Variant],
-    paths: Sequence[Path],
-    measured: Sequence[dict[str, Any]],
-    uas: dict[str, dict[int, float]],
-    rows: dict[Any, Any],
-) -> dict[str, Any]:
-    figures: dict[str, Any] = {}
-    for index, variant in enumerate(chosen):
-        seed = min(uas[variant.name])
-        entry: dict[str, Any] = {"parameters": rows[variant.name, seed].parameters}
-        for offset, kind in enumerate(KINDS):
-            path, found = paths[2 * index + offset], measured[2 * index + offset]
-            entry[kind] = {
-                "bytes": path.stat().st_size,
-                "latency_ms": round(found["latency_ms"], 4),
-                "runtime": found["runtime"],
-            }
-        entry["int8"]["ua"] = {str(s): round(ua, 8) for s, ua in uas[variant.name].items()}
-        figures[variant.name] = entry
-    return figures

@@ -62,6 +62,16 @@ class Variant:
         given = FileTeacherConfig | VotesTeacherConfig
         return any(not isinstance(teacher, given) for teacher in teachers)
 
+    @property
+    def may_have_been_told(self) -> bool:
+        """Whether its teachers may have learnt from the development speakers of train.
+
+        Predictions in a file were made before, by teachers that heard all train speakers; only the
+        corpus's validation speakers are new to them.
+        """
+        teachers = self.config.teachers.values()
+        return any(isinstance(teacher, FileTeacherConfig) for teacher in teachers)
+
 
 @dataclass(frozen=True)
 class Table:

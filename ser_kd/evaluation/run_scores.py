@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from ser_kd import data, files, metrics
+from ser_kd.config import Config
 from ser_kd.evaluation import teaching
 from ser_kd.logmel_network import LogMelPredictor
 from ser_kd.predict import Frontend, load_keras
@@ -110,6 +111,34 @@ def _scores(
     }
 
 
+def tflite_probs(
+    model: TFLiteModel,
+    arrays: data.ClipArrays,
+    config: Config,
+    classes: int,
+    temperature: float = 1.0,
+) -> np.ndarray:
+    """What a ``.tflite`` student that takes log-mel says of clips.
+
+    Args:
+        model: Log-mel windows -> logits.
+        arrays: Log-mel frames of the clips.
+        config: Of the run; its windows are used.
+        classes: Labels.
+        temperature: The logits of each window are divided by it.
+
+    Returns:
+        float32 ``[clips, classes]``: the mean of the probabilities of each clip's windows.
+    """
+    windowing = data.Windowing.of(config.audio, config.logmel)
+    frames = config.logmel.frames(config.audio.window_samples)
+    batches = data.evaluation_batches(arrays, windowing, frames, _BATCH)
+    probs = (
+        (clips, softmax(model.predict(windows) / temperature)) for clips, windows, _ in batches
+    )
+    return data.average_windows(arrays, probs, classes)
+
+
 def _out_of_fold_scores(targets: Targets, run_data: RunData) -> dict[str, float] | None:
     """Each training clip scored by the fold that did not hear its speaker; None if not known."""
     fold = _fold_of(targets)
@@ -139,17 +168,10 @@ def _student_predictions(
         return lambda ids: predictor.predict(run_data.logmel.select(ids))[0]
 
     def from_tflite(model: TFLiteModel) -> Callable[[list[str]], np.ndarray]:
-        def predict(ids: list[str]) -> np.ndarray:
-            arrays = run_data.logmel.select(ids)
-            window = run.config.logmel.frames(run.config.audio.window_samples)
-            batches = data.evaluation_batches(arrays, windowing, window, _BATCH)
-            values = (
-                (clips, softmax(model.predict(windows) / temperature))
-                for clips, windows, _ in batches
-            )
-            return data.average_windows(arrays, values, len(run_data.labels))
-
-        return predict
+        classes = len(run_data.labels)
+        return lambda ids: tflite_probs(
+            model, run_data.logmel.select(ids), run.config, classes, temperature
+        )
 
     return {
         name: from_tflite(TFLiteModel(path))
