@@ -4,8 +4,10 @@
 
 For every validation speaker some clips are drawn, ``ser_kd.owner`` learns the voice from them, and
 the speaker's other clips are scored: with clips drawn at random, and with clips of one emotion, the
-hard case, in which a voice that is only ever angry looks like a loud one. ``all``: every clip of
-the speaker, the scored one among them. Ends in a line of JSON.
+hard case, in which a voice that is only ever angry looks like a loud one; where an emotion has
+fewer clips than asked for, all of them. What is gained is the difference from the same clips with
+no voice known. ``all``: every clip of the speaker, the scored one among them. Ends in a line of
+JSON.
 """
 
 import argparse
@@ -55,8 +57,10 @@ def main() -> None:
             known = known.heard(arrays.clip(row))
         return known.voice(*corpus)
 
-    def score(draw: dict[str, list[int]], without_drawn: bool) -> float:
-        """UA of the clips that were not drawn, each with its speaker's voice."""
+    plain, _ = predictor.predict(arrays)
+
+    def score(draw: dict[str, list[int]], without_drawn: bool) -> tuple[float, float]:
+        """UA of the clips that were not drawn, each with its speaker's voice, and without."""
         values, scored = np.empty_like(arrays.values), []
         for speaker, rows in of_speaker.items():
             own = voice(draw[speaker])
@@ -67,7 +71,11 @@ def main() -> None:
             scored += [row for row in rows if row not in drawn]
         moved = dataclasses.replace(arrays, values=values)
         probs, _ = predictor.predict(moved)
-        return float(metrics.scores(truth[scored], probs[scored].argmax(1))["ua"])
+        known, unknown = (
+            float(metrics.scores(truth[scored], of[scored].argmax(1))["ua"])
+            for of in (probs, plain)
+        )
+        return known, unknown
 
     def draw(rng: np.random.Generator, clips: int, one_emotion: bool) -> dict[str, list[int]]:
         chosen = {}
@@ -79,19 +87,30 @@ def main() -> None:
             chosen[speaker] = rng.permutation(pool)[:clips].tolist()
         return chosen
 
-    results: dict[str, dict[str, float]] = {"random": {}, "one emotion": {}}
+    results: dict[str, dict[str, dict[str, float]]] = {"random": {}, "one emotion": {}}
     for kind, found in results.items():
         for clips in CLIPS:
             draws = 1 if clips == 0 else parsed.draws
-            scores = [
-                score(draw(np.random.default_rng((clips, turn)), clips, kind != "random"), True)
+            drawn = [
+                draw(np.random.default_rng((clips, turn)), clips, kind != "random")
                 for turn in range(draws)
             ]
-            found[str(clips)] = float(np.mean(scores))
-            say(f"{kind:<12} {clips:>3} clips: UA {found[str(clips)]:.1%}  ({draws} draws)")
-    everything = score(of_speaker, False)
-    say(f"all clips: UA {everything:.1%}")
+            scores = [score(each, True) for each in drawn]
+            counts = sorted(len(rows) for each in drawn for rows in each.values())
+            found[str(clips)] = told(f"{kind:<12} {clips:>3} clips", scores, counts)
+    everything = told("all clips", [score(of_speaker, False)], [])
     print(json.dumps({"run": run.directory.name, "clips": len(ids), **results, "all": everything}))
+
+
+def told(what: str, scores: list[tuple[float, float]], counts: list[int]) -> dict[str, float]:
+    """Says and returns the mean of the draws."""
+    known, unknown = np.mean(scores, axis=0)
+    fewest = f", {counts[0]} to {counts[-1]} each" if counts and counts[0] < counts[-1] else ""
+    say(
+        f"{what}: UA {known:.1%}, {100 * (known - unknown):+.1f} points on the same clips "
+        f"({len(scores)} draws{fewest})"
+    )
+    return {"ua": float(known), "gain": float(known - unknown)}
 
 
 if __name__ == "__main__":

@@ -31,8 +31,10 @@ def add_noise(
     Args:
         windows: ``[batch, frames, mels]`` in dB.
         probability: Of a clip's being changed.
-        snr_db: The least and the largest distance below the speech; the mean level of the louder
-            half of the frames is the speech's.
+        snr_db: The least and the largest distance of the noise's mean level in dB below the
+            speech's power, which is the mean of the louder half of the frames. The noise's own
+            mean power is 1 to 5 dB nearer: slope and scatter make loud cells louder than they make
+            the others quiet. That of babble, below, is as far as it says.
         floor_db: The front end's floor; digital silence.
         seed: int ``[2]``.
     """
@@ -224,7 +226,7 @@ def _audible(clean: tf.Tensor, changed: tf.Tensor, floor_db: float) -> tf.Tensor
 def _at_distance(
     clean: tf.Tensor, noise: tf.Tensor, snr_db: tuple[float, float], seed: tf.Tensor
 ) -> tf.Tensor:
-    """``clean`` in dB and ``noise``, a power of about 1, so many dB below the speech."""
+    """``clean`` in dB, and ``noise`` as a power whose level, 1, is so many dB below the speech."""
     power = _power(clean)
     snr = uniform(seed, (tf.shape(clean)[0],), *snr_db)
     level = _speech_power(power) * _power(-snr)

@@ -87,6 +87,8 @@ class LogMelConfig:
 class AugmentConfig:
     """Random changes of the training windows, drawn anew every step; see ``ser_kd.augment``.
 
+    ``noise_snr_db``: the noise's mean level in dB below the speech; its power, in which loud cells
+    count for more, is 1 to 5 dB nearer (``ser_kd.acoustics.add_noise``).
     ``band_limit_probability``: of a clip that loses what lies below an edge drawn from
     ``low_cut_hz`` and above one from ``high_cut_hz``. ``babble_probability``: of a clip that comes
     with four to seven others of its batch, as far below it as noise is. ``room_probability``: of a
@@ -808,6 +810,7 @@ def _check(config: Config) -> None:
     """Ranges that every later stage relies on."""
     audio, logmel, distill, corpus = config.audio, config.logmel, config.distill, config.corpus
     rules = [
+        ("seed", 0 <= config.seed < 2**32, "a whole number of at least 0 and below 2**32"),
         ("audio.window_seconds", 0.1 < audio.window_seconds <= 60, "above 0.1 and at most 60"),
         (
             "audio.window_hop_seconds",

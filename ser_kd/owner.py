@@ -219,7 +219,7 @@ class OwnerStatistics:
                 and known.total.shape == known.squares.shape
                 and np.isfinite([known.clips, known.frames, *known.total, *known.squares]).all()
                 and known.clips >= 0
-                and (known.frames > 0) == (len(known.total) > 0)
+                and (known.clips > 0) == (known.frames > 0) == (len(known.total) > 0)
             )
         except (KeyError, TypeError, ValueError):
             whole = False

@@ -22,6 +22,8 @@ from ser_kd.tflite import load_interpreter
 # and 1; whatever is wrong about the rest, training mends.
 _SPEECH_MEAN, _SPEECH_DEVIATION = -2.6, 1.4
 
+URL = "https://tfhub.dev/google/lite-model/yamnet/classification/tflite/1?lite-format=tflite"
+"""sha256 of what we had: 10c95ea3eb9a7bb4cb8bddf6feb023250381008177ac162ce169694d05c317de."""
 _BATCH = 32
 _Convolution = tuple[np.ndarray, np.ndarray]
 """Kernel as Keras has it, and bias."""
@@ -35,8 +37,8 @@ def read_convolutions(path: Path, blocks: int) -> list[_Convolution]:
     """
     if not path.is_file():
         raise UserError(
-            f"student.initial_weights: no file {path}; it is YAMNet for TensorFlow Lite, 4.1 MB, "
-            "from tensorflow.org's model hub (google/lite-model/yamnet/classification/tflite/1)"
+            f"student.initial_weights: no file {path}; it is YAMNet for TensorFlow Lite, 4.1 MB: "
+            f"curl -Lo {path} '{URL}'"
         )
     interpreter = load_interpreter(path)
     interpreter.allocate_tensors()

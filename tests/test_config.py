@@ -194,11 +194,13 @@ def test_wrong_settings_are_named_with_their_mend(recipe, override, message):
         "fit.learning_rate=0",
         "teachers.big.folds=1",
         "teachers.wav.fit.epochs=-1",
+        "seed=-1",
+        "seed=4294967296",
     ],
 )
 def test_values_out_of_range_are_named(recipe, override):
     key, value = override.split("=")
-    with pytest.raises(UserError, match=rf"{key} = {float(value):g}(\.0)? is out of range"):
+    with pytest.raises(UserError, match=rf"{key} = ({value}|{float(value):g}(\.0)?) is out of range"):
         load_config(recipe, [override])
 
 

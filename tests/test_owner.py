@@ -84,6 +84,7 @@ def test_they_come_back_from_their_file(clips, tmp_path):
         "{}",
         '{"format": 1, "clips": 1, "frames": 2, "total": [1], "squares": []}',
         '{"format": 1, "clips": 1, "frames": 0, "total": [1], "squares": [1]}',
+        '{"format": 1, "clips": 0, "frames": 2, "total": [1], "squares": [1]}',
         '{"format": 1, "clips": NaN, "frames": 2, "total": [1], "squares": [1]}',
         '{"format": 9, "clips": 1, "frames": 2, "total": [1], "squares": [1]}',
     ],

@@ -133,7 +133,11 @@ def test_what_is_no_yamnet_is_named_before_anything_is_trained(file, tmp_path):
     other = write_int8(small, tmp_path / "other.tflite")
     absent = tmp_path / "absent.tflite"
     for path, blocks, message in (
-        (absent, BLOCKS, rf"initial_weights: no file {absent}; it is YAMNet for TensorFlow Lite"),
+        (
+            absent,
+            BLOCKS,
+            rf"initial_weights: no file {absent}; it is YAMNet .* curl -Lo {absent} 'https:",
+        ),
         (other, BLOCKS, rf"{other} does not begin as YAMNet for TensorFlow Lite does"),
         (file, BLOCKS + 1, r"does not begin as YAMNet .* student.blocks = 3"),
     ):
