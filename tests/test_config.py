@@ -200,7 +200,8 @@ def test_wrong_settings_are_named_with_their_mend(recipe, override, message):
 )
 def test_values_out_of_range_are_named(recipe, override):
     key, value = override.split("=")
-    with pytest.raises(UserError, match=rf"{key} = ({value}|{float(value):g}(\.0)?) is out of range"):
+    number = rf"({value}|{float(value):g}(\.0)?)"
+    with pytest.raises(UserError, match=rf"{key} = {number} is out of range"):
         load_config(recipe, [override])
 
 
