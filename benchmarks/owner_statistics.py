@@ -23,7 +23,7 @@ import numpy as np
 
 from ser_kd import data, metrics
 from ser_kd.logmel_network import LogMelPredictor
-from ser_kd.owner import OwnerStatistics, to_corpus
+from ser_kd.owner import PRIOR_CLIPS, OwnerStatistics, to_corpus
 from ser_kd.predict import load_keras
 from ser_kd.progress import say
 from ser_kd.run import Run
@@ -36,6 +36,9 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("--student", default="student.keras", help="in the run's folder")
     parser.add_argument("--draws", type=int, default=3, help="how often clips are drawn")
+    parser.add_argument(
+        "--prior-clips", type=float, default=PRIOR_CLIPS, help="how many clips the corpus counts as"
+    )
     parser.add_argument("--part", default="validation", choices=["validation", "test"])
     parsed = parser.parse_args()
     run = Run.open(parsed.run)
@@ -55,7 +58,7 @@ def main() -> None:
         known = OwnerStatistics()
         for row in rows:
             known = known.heard(arrays.clip(row))
-        return known.voice(*corpus)
+        return known.voice(*corpus, parsed.prior_clips)
 
     plain, _ = predictor.predict(arrays)
 
