@@ -8,6 +8,7 @@ from string import Template
 from typing import Any
 
 from export.plot import family_svg
+from export.verify import sha256
 from ser_kd import __version__, files
 from ser_kd.config import StudentConfig
 from ser_kd.fitting import HISTORY
@@ -145,7 +146,8 @@ def _write_guides(
     for template in sorted(_TEMPLATES.iterdir()):
         text = Template(template.read_text(encoding="utf-8")).substitute(facts)
         _write(folder / template.name, text)
-    sums = (f"{model['sha256']}  {model['file']}\n" for model in models.values())
+    names = [model["file"] for model in models.values()]
+    sums = (f"{sha256(folder / name)}  {name}\n" for name in names)
     _write(folder / CHECKSUMS, "".join(sums))
 
 

@@ -19,8 +19,8 @@ import numpy as np
 from ser_kd import files
 from ser_kd.errors import UserError
 
-PRIOR_CLIPS = 2.0
-"""The corpus counts as so many of the owner's clips."""
+PRIOR_CLIPS = 8.0
+"""The corpus counts as so many of the owner's clips (2, 8 and 20 were tried: docs/owner.md)."""
 MAX_CLIPS = 200
 """Older clips fade once there are as many, so that a new phone, room or year is followed."""
 CLASSIFY_OWNER, LISTEN_TO_OWNER = "classify_owner", "listen_to_owner"

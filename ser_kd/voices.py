@@ -16,6 +16,8 @@ from ser_kd.owner import OwnerStatistics
 
 KNOWN_CLIPS = (1, 3, 5, 10, 20, None)
 """How many clips of the speaker may be known; None: all."""
+_PRIOR_CLIPS = 2.0
+"""Less than in use (``owner.PRIOR_CLIPS``): training shows what lies further from the corpus, too."""
 
 
 def drawn_voices(
@@ -51,7 +53,9 @@ def drawn_voices(
             for draw in range(draws):
                 count = KNOWN_CLIPS[rng.integers(len(KNOWN_CLIPS))]
                 known = rng.permutation(rows)[:count]
-                mean, deviation = _together([sums[k] for k in known]).voice(mean_db, deviation_db)
+                mean, deviation = _together([sums[k] for k in known]).voice(
+                    mean_db, deviation_db, _PRIOR_CLIPS
+                )
                 factor = deviation_db / deviation
                 result[row, draw] = factor, mean_db - factor * mean
     return result

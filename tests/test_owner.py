@@ -37,11 +37,11 @@ def test_an_unheard_voice_is_the_corpus():
     np.testing.assert_allclose(deviation, CORPUS[1])
 
 
-def test_the_corpus_counts_as_two_clips(clips):
+def test_the_corpus_counts_as_eight_clips(clips):
     known = heard(clips[:1])
     own, _ = known.voice(*CORPUS, prior_clips=0.0)
     mean, _ = known.voice(*CORPUS)
-    np.testing.assert_allclose(mean, (own + 2 * CORPUS[0]) / 3, rtol=1e-6)
+    np.testing.assert_allclose(mean, (own + 8 * CORPUS[0]) / 9, rtol=1e-6)
 
 
 def test_old_clips_fade(rng):

@@ -66,8 +66,8 @@ def test_an_answer_takes_what_was_known_before_it(model, path):
     clip = voice(2.0)
     assert owner.learn(clip)
     owner.predict_windows(np.zeros((1, 3 * RATE_HZ), np.float32))
-    # By hand: one clip against a corpus that counts as two.
-    np.testing.assert_allclose(model.asked[1][0], model.heard[0] / 3, rtol=1e-6)
+    # By hand: one clip against a corpus that counts as eight.
+    np.testing.assert_allclose(model.asked[1][0], model.heard[0] / 9, rtol=1e-6)
     again = OwnerLoop(path, model.voices, FRONTEND)
     assert again.known.clips == 1
     path.unlink()

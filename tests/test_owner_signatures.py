@@ -15,7 +15,7 @@ from export import convert, verify
 from export.chain import chain
 from ser_kd.config import Config
 from ser_kd.features import LogMel
-from ser_kd.owner import Corpus, OwnerStatistics, sounding, to_corpus
+from ser_kd.owner import PRIOR_CLIPS, Corpus, OwnerStatistics, sounding, to_corpus
 from ser_kd.targets import softmax
 from ser_kd.tflite import TFLiteModel, read_tensors
 
@@ -45,7 +45,7 @@ def test_the_corpus_is_the_students(exported, corpus):
     """As in ``tiny_student``."""
     np.testing.assert_array_equal(corpus.mean_db, np.full(32, -45.0))
     np.testing.assert_array_equal(corpus.deviation_db, np.full(32, 15.0))
-    assert corpus.prior_clips == 2.0
+    assert corpus.prior_clips == PRIOR_CLIPS
 
 
 def test_with_the_corpus_as_its_voice_nothing_changes(model, corpus):
