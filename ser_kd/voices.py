@@ -17,7 +17,7 @@ from ser_kd.owner import OwnerStatistics
 KNOWN_CLIPS = (1, 3, 5, 10, 20, None)
 """How many clips of the speaker may be known; None: all."""
 _PRIOR_CLIPS = 2.0
-"""Less than in use (``owner.PRIOR_CLIPS``): training shows what lies further from the corpus, too."""
+"""Less than in use (``owner.PRIOR_CLIPS``): training shows what lies further off, too."""
 
 
 def drawn_voices(
