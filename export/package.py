@@ -11,6 +11,7 @@ from export.plot import family_svg
 from export.verify import sha256
 from ser_kd import __version__, files
 from ser_kd.config import StudentConfig
+from ser_kd.evaluation.report.words import EMOTIONS
 from ser_kd.fitting import HISTORY
 from ser_kd.measure import machine
 from ser_kd.run import Run
@@ -24,14 +25,6 @@ PUBLISHED = (
     "labels.txt",
     "frontend.json",
 )
-_LABEL_NAMES = {
-    "ANG": "anger",
-    "DIS": "disgust",
-    "FEA": "fear",
-    "HAP": "happiness",
-    "NEU": "neutral",
-    "SAD": "sadness",
-}
 
 
 @dataclass(frozen=True)
@@ -152,7 +145,7 @@ def _write_guides(
 
 
 def _in_words(label: str) -> str:
-    return f"{label} ({_LABEL_NAMES[label]})" if label in _LABEL_NAMES else label
+    return f"{label} ({EMOTIONS[label]})" if label in EMOTIONS else label
 
 
 def _initial_weights(student: StudentConfig) -> str:
