@@ -11,7 +11,7 @@ from export.plot import family_svg
 from export.verify import sha256
 from ser_kd import __version__, files
 from ser_kd.config import StudentConfig
-from ser_kd.evaluation.report.words import EMOTIONS
+from ser_kd.evaluation.report.words import emotion
 from ser_kd.fitting import HISTORY
 from ser_kd.measure import machine
 from ser_kd.run import Run
@@ -108,7 +108,7 @@ def _write_guides(
         "language": corpus.language,
         "teachers": ", ".join(teachers) or "none",
         "initial_weights": _initial_weights(config.student),
-        "labels": ", ".join(map(_in_words, labels)),
+        "labels": ", ".join(map(emotion, labels)),
         "classes": len(labels),
         "rate_hz": config.audio.sample_rate_hz,
         "samples": config.audio.window_samples,
@@ -142,10 +142,6 @@ def _write_guides(
     names = [model["file"] for model in models.values()]
     sums = (f"{sha256(folder / name)}  {name}\n" for name in names)
     _write(folder / CHECKSUMS, "".join(sums))
-
-
-def _in_words(label: str) -> str:
-    return f"{label} ({EMOTIONS[label]})" if label in EMOTIONS else label
 
 
 def _initial_weights(student: StudentConfig) -> str:

@@ -57,7 +57,7 @@ def test_checksums_and_guide_are_of_the_files_that_are_there(folder):
     guide = (folder / "README.md").read_text(encoding="utf-8")
     assert set(re.findall(r"\w+\.tflite", guide)) == set(sums)
     assert "```kotlin" in guide
-    assert "ANG (anger), DIS (disgust), FEA (fear), HAP (happiness), NEU (neutral)" in guide
+    assert "ANG anger, DIS disgust, FEA fear, HAP happiness, NEU neutral, SAD sadness" in guide
     model = TFLiteModel(folder / "student_waveform.tflite")
     assert f"float32 `[1, {model.input_shape[1]}]`" in guide
     body = TFLiteModel(folder / "student_int8.tflite")
