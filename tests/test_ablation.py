@@ -14,7 +14,7 @@ from corpus_maker import settings, snapshot, write_corpus, write_recipe
 from sklearn.metrics import balanced_accuracy_score, log_loss
 
 from benchmarks.ablation import __main__ as command
-from benchmarks.ablation import report, speed
+from benchmarks.ablation import report, speed, train
 from benchmarks.ablation.compare import paired_difference
 from benchmarks.ablation.protocol import development_splits
 from benchmarks.ablation.rows import Clips, Results, Row, scores, stored_logits
@@ -459,6 +459,7 @@ def test_rows_are_made_once_and_found_again(place, capsys, monkeypatch):
         "benchmark": "ablation",
         "rows_made": 2,
         "rows": 3,
+        "left_out": [],
     }
     later = snapshot(place / "runs")
     assert all(later[path] == content for path, content in histories.items())
@@ -520,27 +521,40 @@ def test_the_timed_lever(place, monkeypatch, capsys):
         assert entry["int8"]["bytes"] < entry["float32"]["bytes"]
 
 
-def test_what_a_variant_needs_is_looked_for_before_anything_is_trained(tmp_path, capsys):
+def test_what_a_variant_needs_is_looked_for_first(tmp_path, capsys, monkeypatch):
     write_corpus(tmp_path / "corpus")
     write_table(tmp_path, FROM_A_FILE, fit={"epochs": 1})
-    assert run(tmp_path) == 2
+    assert run(tmp_path, "--variant", "base", "told") == 2
     assert "variant 'told' needs 'targets.npz', which is not here" in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
+    # Of all variants those are made that can be.
+    monkeypatch.setattr(train, "train_missing", lambda table, wanted, *_: len(wanted))
+    assert run(tmp_path) == 0
+    *_, said, last = capsys.readouterr().out.splitlines()
+    assert said.startswith("left out: variant 'told' needs 'targets.npz'")
+    assert json.loads(last) == {
+        "benchmark": "ablation",
+        "rows_made": 1,
+        "rows": 0,
+        "left_out": ["told"],
+    }
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--report", "--results", "no_such_folder"], "no folder of results 'no_such_folder'"),
+        (["--report", "--results", "no_such_folder"], "no results: 'no_such_folder/rows.jsonl'"),
+        (["--report", "--results", "benchmarks/results"], "no results: 'benchmarks/results/rows"),
         (["--report", "--variant", "base"], "--variant and --seeds say what is trained"),
         (["--time", "--seeds", "1"], "--variant and --seeds say what is trained"),
     ],
 )
-def test_arguments_that_would_do_something_else(capsys, arguments, message):
-    before = report.DOCUMENT.read_bytes()
-    assert command.main(arguments) == 2
+def test_arguments_that_would_do_something_else(capsys, tmp_path, arguments, message):
+    document = tmp_path / "distillation.md"
+    document.write_text(f"{report.BEGIN}\nTables.\n{report.END}\n")
+    assert command.main([*arguments, "--document", str(document)]) == 2
     assert message in capsys.readouterr().err
-    assert report.DOCUMENT.read_bytes() == before
+    assert "Tables." in document.read_text()
 
 
 def test_a_run_folder_is_asked_for(place, capsys):

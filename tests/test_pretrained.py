@@ -15,6 +15,7 @@ import yaml
 
 from ser_kd.config import load_config
 from ser_kd.features import LogMel
+from ser_kd.owner import PRIOR_CLIPS
 from ser_kd.predict import Frontend, Predictor
 from ser_kd.tflite import TFLiteModel
 
@@ -97,6 +98,8 @@ def test_the_waveform_model_holds_the_front_end_that_frontend_json_tells(folder)
     frontend = Frontend.read(folder / "frontend.json")
     waveform = TFLiteModel(folder / "student_waveform.tflite")
     assert waveform.input_shape == (1, frontend.window_samples)
+    assert frontend.corpus is not None
+    assert frontend.corpus.prior_clips == PRIOR_CLIPS
     with zipfile.ZipFile(folder / "student_waveform.tflite") as archive:
         for name in ("labels.txt", "frontend.json"):
             assert archive.read(name) == (folder / name).read_bytes()

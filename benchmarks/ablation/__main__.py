@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks import ablation
@@ -48,8 +49,8 @@ def _run(parsed: argparse.Namespace) -> int:
     if parsed.report:
         from benchmarks.ablation.report import DOCUMENT, write_report
 
-        if not results.folder.is_dir():  # a slip here would empty the document
-            raise UserError(f"no folder of results {str(results.folder)!r}")
+        if not results.rows_path.is_file():  # a slip here would empty the document
+            raise UserError(f"no results: {str(results.rows_path)!r} is not there")
         written = write_report(table, results, parsed.document or DOCUMENT)
         _say_json({"written": [path.name for path in written]})
         return 0
@@ -65,14 +66,37 @@ def _run(parsed: argparse.Namespace) -> int:
     from benchmarks.ablation.train import train_missing
 
     # Seed by seed: all variants are screened before any of them is looked at more closely.
+    lacking = [variant.name for variant in chosen if not _has_sources(variant, parsed.variant)]
     wanted = [
-        (variant, seed) for seed in dict.fromkeys(parsed.seeds or (0, 1, 2)) for variant in chosen
+        (variant, seed)
+        for seed in dict.fromkeys(parsed.seeds or (0, 1, 2))
+        for variant in chosen
+        if variant.name not in lacking
     ]
     made = train_missing(
         table, wanted, results, parsed.run_dir, parsed.data_dir, parsed.metadata_dir
     )
-    _say_json({"rows_made": made, "rows": len(results.rows(table))})
+    _say_json({"rows_made": made, "rows": len(results.rows(table)), "left_out": lacking})
     return 0
+
+
+def _has_sources(variant: Variant, named: Sequence[str]) -> bool:
+    """Whether the files and folders that a variant's settings name are there; if not, it is said.
+
+    Raises:
+        UserError: They are not, and the variant was asked for by name.
+    """
+    missing = variant.missing_source()
+    if missing is None:
+        return True
+    lacks = (
+        f"variant {variant.name!r} needs {missing!r}, which is not here; the table of variants "
+        "says what it is"
+    )
+    if variant.name in named:
+        raise UserError(lacks)
+    say(f"left out: {lacks}")
+    return False
 
 
 def _list(table: Table, results: Results, chosen: list[Variant]) -> None:

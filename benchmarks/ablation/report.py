@@ -188,7 +188,8 @@ def _introduction(evidence: Evidence) -> str:
         "Teachers whose predictions come from a file had learnt from the labels of all train "
         f"speakers, {speakers - official} of them among the {speakers}. So the differences of "
         f"students of such teachers are read on the {official} validation speakers, whom nobody "
-        "had heard; those on all speakers are shown, and count nothing.",
+        "had heard; those on all speakers are shown, as are their UA, NLL and ECE, and count "
+        "nothing.",
         f"Tries so far: {alone} from labels alone, {with_teachers} with teachers. "
         + (
             "**Labels alone has had fewer: what teachers gain may be tuning.** "

@@ -122,6 +122,10 @@ class Results:
     def speed_path(self) -> Path:
         return self.folder / "speed.json"
 
+    @property
+    def rows_path(self) -> Path:
+        return self.folder / "rows.jsonl"
+
     def rows(self, table: Table) -> dict[Key, Row]:
         """All rows by variant and seed.
 
@@ -129,7 +133,7 @@ class Results:
             UserError: A line cannot be read, occurs twice, lacks its logits, or is of a variant
                 that is not in the table, or was made with other settings than are there now.
         """
-        path = self.folder / "rows.jsonl"
+        path = self.rows_path
         lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
         found: dict[Key, Row] = {}
         for number, line in enumerate(lines, 1):
@@ -199,7 +203,7 @@ class Results:
         with files.atomic(self._logits_path(row.key)) as partial, partial.open("wb") as file:
             np.savez_compressed(file, logits=logits)
         line = json.dumps(dataclasses.asdict(row), ensure_ascii=False)
-        with (self.folder / "rows.jsonl").open("a", encoding="utf-8") as file:
+        with self.rows_path.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
 
     def _logits_path(self, key: Key) -> Path:

@@ -13,6 +13,7 @@ from ser_kd.config import (
     TEACHER_KINDS,
     Config,
     FileTeacherConfig,
+    LiveTeacherConfig,
     VotesTeacherConfig,
     config_to_dict,
     flat_settings,
@@ -59,18 +60,28 @@ class Variant:
     def has_own_teachers(self) -> bool:
         """Whether its teachers are trained for it, rather than read from a file or a table."""
         teachers = self.config.teachers.values()
-        given = FileTeacherConfig | VotesTeacherConfig
+        given = FileTeacherConfig | LiveTeacherConfig | VotesTeacherConfig
         return any(not isinstance(teacher, given) for teacher in teachers)
 
     @property
     def may_have_been_told(self) -> bool:
-        """Whether its teachers may have learnt from the development speakers of train.
+        """Whether its teachers, or its start, may know the development speakers of train.
 
-        Predictions in a file were made before, by teachers that heard all train speakers; only the
-        corpus's validation speakers are new to them.
+        Predictions in a file, and finished students, were made before, from the labels of all train
+        speakers; only the corpus's validation speakers are new to them.
         """
+        teachers, before = self.config.teachers.values(), FileTeacherConfig | LiveTeacherConfig
+        begins = self.config.student.initial_weights
+        return begins.endswith(".keras") or any(isinstance(item, before) for item in teachers)
+
+    def missing_source(self) -> str | None:
+        """The first file or folder of its settings that is not there: teachers, speech, a start."""
         teachers = self.config.teachers.values()
-        return any(isinstance(teacher, FileTeacherConfig) for teacher in teachers)
+        named = [*self.config.corpus.unlabelled_dirs, self.config.student.initial_weights]
+        named += [item.path for item in teachers if isinstance(item, FileTeacherConfig)]
+        for item in teachers:
+            named += item.models if isinstance(item, LiveTeacherConfig) else ()
+        return next((name for name in named if name and not Path(name).expanduser().exists()), None)
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,10 @@ import numpy as np
 
 from benchmarks.ablation.protocol import development_splits
 from benchmarks.ablation.rows import Clips, Results, Row, scores, stored_logits
-from benchmarks.ablation.table import TABLE, Table, Variant, settings_of
+from benchmarks.ablation.table import Table, Variant, settings_of
 from ser_kd import fitting, training
-from ser_kd.config import Config, FileTeacherConfig
+from ser_kd.config import Config
 from ser_kd.data import Windowing
-from ser_kd.errors import UserError
 from ser_kd.logmel_network import LogMelPredictor
 from ser_kd.measure import machine
 from ser_kd.progress import say
@@ -82,15 +81,8 @@ def train_missing(
 
     Returns:
         How many rows were made.
-
-    Raises:
-        UserError: A file or folder that one of them needs is missing: before the first is trained.
     """
-    data, made, wanted = DevelopmentData(table.development_speakers), 0, list(wanted)
-    known = results.rows(table)
-    for variant, seed in wanted:
-        if (variant.name, seed) not in known:
-            _check_sources(variant)
+    data, made = DevelopmentData(table.development_speakers), 0
     for variant, seed in wanted:
         if (variant.name, seed) in results.rows(table):  # another process may have made it by now
             say(f"{variant.name}, seed {seed}: is there")
@@ -105,18 +97,6 @@ def train_missing(
             f"NLL {row.nll:.3f}; training {row.training_seconds / 60:.1f} min"
         )
     return made
-
-
-def _check_sources(variant: Variant) -> None:
-    config = variant.config
-    given = [t.path for t in config.teachers.values() if isinstance(t, FileTeacherConfig)]
-    for source in [*config.corpus.unlabelled_dirs, *given, config.student.initial_weights]:
-        if source and not Path(source).expanduser().exists():
-            raise UserError(
-                f"variant {variant.name!r} needs {source!r}, which is not here "
-                f"(benchmarks/ablation/{TABLE.name} says what it is); get it, or name the others "
-                "with --variant"
-            )
 
 
 def train_row(variant: Variant, run: Run, data: DevelopmentData, results: Results) -> Row:
