@@ -268,3 +268,17 @@ def test_equal_zero_points_are_stored_once(model):
         )
     finally:
         wide.unlink()
+
+
+def test_names_of_fused_layers_are_cut(model):
+    """A tensor keeps its own layer and operation; of the layers fused into it nothing is said."""
+    path = model.with_name("student_int8.tflite")
+    told = schema.ModelT.InitFromObj(schema.Model.GetRootAs(path.read_bytes(), 0))
+    names = [tensor.name.decode() for tensor in told.subgraphs[0].tensors]
+    assert max(map(len, names)) < 60
+    assert "conv2d" in " ".join(names)
+    tensor = told.subgraphs[0].tensors[names.index(max(names, key=len))]
+    tensor.name = f"student_1/{max(names, key=len)};student_1/fused_batch_normalization_3/add_1"
+    builder = flatbuffers.Builder(1_000_000)
+    builder.Finish(told.Pack(builder), b"TFL3")
+    assert compact(bytes(builder.Output())) == path.read_bytes()
