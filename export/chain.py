@@ -113,15 +113,19 @@ def compact(content: bytes) -> bytes:
     The converter gives each of the thousands of channels of weights and biases a zero point of 8
     bytes, which is 0: a seventh of a student of half a megabyte. Here equal ones are stored once.
     And it names a tensor after every layer that was fused into it, 150 letters: here the first of
-    them is enough, which is also what a table of an operator's times can show.
+    them is enough, and a number where that is the name of an earlier tensor.
 
     Args:
         content: Of a .tflite file.
     """
     model = _parse(content)
-    for tensor in (tensor for graph in model.subgraphs for tensor in graph.tensors):
-        path = tensor.name.decode().split(";")[0].split("/")
-        tensor.name = "/".join(path[-2:])  # layer and operation
+    for graph in model.subgraphs:
+        seen: set[str] = set()
+        for number, tensor in enumerate(graph.tensors):
+            path = tensor.name.decode().split(";")[0].split("/")
+            name = "/".join(path[-2:])  # layer and operation
+            tensor.name = f"{name};{number}" if name in seen else name
+            seen.add(name)
     return _write(model)
 
 
