@@ -122,8 +122,7 @@ def compact(content: bytes) -> bytes:
     for graph in model.subgraphs:
         seen: set[str] = set()
         for number, tensor in enumerate(graph.tensors):
-            path = tensor.name.decode().split(";")[0].split("/")
-            name = "/".join(path[-2:])  # layer and operation
+            name = "/".join(_layer_and_operation(tensor))
             tensor.name = f"{name};{number}" if name in seen else name
             seen.add(name)
     return _write(model)
@@ -159,6 +158,11 @@ def _write(model: Any) -> bytes:
 
 def _parse(content: bytes) -> Any:
     return schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
+
+
+def _layer_and_operation(tensor: Any) -> list[str]:
+    """The end of a tensor's name, of the first of the layers that were fused into it."""
+    return str(tensor.name.decode()).split(";")[0].split("/")[-2:]
 
 
 class _Once:
@@ -208,7 +212,7 @@ class _Piece:
         """Numbers its tensors from ``place`` on, for good."""
         self.place = place
         for number, tensor in enumerate(self.tensors, place):
-            tensor.name = f"{tensor.name.decode().split(';')[0].split('/')[-1]}_{number}"
+            tensor.name = f"{_layer_and_operation(tensor)[-1]}_{number}"
         for operator in self.operators:
             operator.inputs = [_moved(index, place) for index in operator.inputs]
             operator.outputs = [_moved(index, place) for index in operator.outputs]
