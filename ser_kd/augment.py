@@ -13,7 +13,6 @@ from ser_kd import acoustics
 from ser_kd.acoustics import uniform
 from ser_kd.config import AugmentConfig
 
-_LEAST_DEVIATION_DB = 0.1
 VOICES = "voices"
 """Of the training targets' names: what ``ser_kd.voices`` draws. The network never sees it."""
 
@@ -27,7 +26,7 @@ def augment_logmel(
     centres_hz: np.ndarray,
     seed: tf.Tensor,
 ) -> tf.Tensor:
-    """Mixed style, room, noise, other voices, microphone, bandwidth, gain, time and mel masks.
+    """Room, noise, other voices, microphone, bandwidth, gain, time and mel masks.
 
     Args:
         windows: ``[batch, frames, mels]`` in dB.
@@ -43,13 +42,9 @@ def augment_logmel(
     """
     seeds = tf.random.experimental.stateless_split(seed, 4)
     # Each change has its own draws: what another one does it does whether or not this one is on.
-    room, microphone, babble, style, band = (
-        tf.random.experimental.stateless_fold_in(seed, number) for number in (5, 6, 7, 8, 4)
+    room, microphone, babble, band = (
+        tf.random.experimental.stateless_fold_in(seed, number) for number in (5, 6, 7, 4)
     )
-    if config.mixstyle_probability > 0:
-        windows = mix_style(
-            windows, config.mixstyle_probability, config.mixstyle_alpha, floor_db, style
-        )
     if config.room_probability > 0:
         windows = acoustics.add_room(
             windows,
@@ -125,43 +120,6 @@ def moved_to_corpus(
     known = tf.random.stateless_uniform([batch, 1, 1], seeds[1]) < probability
     moved = windows * voice[:, :1] + voice[:, 1:]
     return tf.where(tf.logical_and(known, windows > floor_db), moved, windows)
-
-
-def mix_style(
-    windows: tf.Tensor, probability: float, alpha: float, floor_db: float, seed: Any
-) -> tf.Tensor:
-    """Freq-MixStyle: each mel band's mean and deviation mixed with those of another clip.
-
-    What was said stays, how it was recorded changes (Zhou et al., arXiv 2104.02008; per frequency:
-    Kim et al., arXiv 2206.12513). Cells at the floor are not counted and stay.
-
-    Args:
-        windows: ``[batch, frames, mels]`` in dB.
-        probability: Of a clip's being changed.
-        alpha: Of Beta(alpha, alpha), from which the clip's own share is drawn.
-        floor_db: The front end's floor.
-        seed: int ``[2]``.
-    """
-    seeds = tf.random.experimental.stateless_split(seed, 3)
-    batch = tf.shape(windows)[0]
-    heard = tf.cast(windows > floor_db, tf.float32)
-    cells = tf.maximum(tf.reduce_sum(heard, axis=1, keepdims=True), 1.0)
-    mean = tf.reduce_sum(heard * windows, axis=1, keepdims=True) / cells
-    variance = tf.reduce_sum(heard * tf.square(windows - mean), axis=1, keepdims=True) / cells
-    deviation = tf.sqrt(variance + _LEAST_DEVIATION_DB**2)
-    one, other = (
-        tf.random.stateless_gamma([batch, 1, 1], s, alpha=alpha) + 1e-20
-        for s in tf.unstack(seeds[:2])
-    )
-    changed = tf.random.stateless_uniform([batch, 1, 1], seeds[2]) < probability
-    share = one / (one + other)
-
-    def mix(values: tf.Tensor) -> tf.Tensor:
-        return share * values + (1.0 - share) * tf.reverse(values, [0])
-
-    styled = (windows - mean) / deviation * mix(deviation) + mix(mean)
-    changed = tf.logical_and(changed, windows > floor_db)
-    return tf.where(changed, tf.maximum(styled, floor_db), windows)
 
 
 def mixup(

@@ -93,8 +93,8 @@ class AugmentConfig:
     ``low_cut_hz`` and above one from ``high_cut_hz``. ``babble_probability``: of a clip that comes
     with four to seven others of its batch, as far below it as noise is. ``room_probability``: of a
     clip that echoes. ``microphone_db``: standard deviation of a random frequency response.
-    ``mixstyle_probability``: of Freq-MixStyle. ``known_speaker_probability``: of a clip that comes
-    as if its speaker's own statistics were known (``ser_kd.voices``); of students alone.
+    ``known_speaker_probability``: of a clip that comes as if its speaker's own statistics were
+    known (``ser_kd.voices``); of students alone.
     """
 
     shift_seconds: float = 1.0
@@ -106,8 +106,6 @@ class AugmentConfig:
     reverberation_seconds: tuple[float, float] = (0.2, 1.0)
     direct_to_reverberant_db: tuple[float, float] = (-3.0, 15.0)
     microphone_db: float = 0.0
-    mixstyle_probability: float = 0.0
-    mixstyle_alpha: float = 0.3
     band_limit_probability: float = 0.0
     low_cut_hz: tuple[float, float] = (50.0, 500.0)
     high_cut_hz: tuple[float, float] = (3_000.0, 8_000.0)
@@ -666,7 +664,7 @@ def load_config(recipe: str, overrides: Sequence[str] = ()) -> Config:
         key, separator, text = override.partition("=")
         if not separator or not key.strip():
             raise UserError(f"--set {override!r}: write it as section.key=value")
-        _set_in(table, key.strip().split("."), _parse_value(text.strip()), override)
+        _set_in(table, key.strip().split("."), parse_value(text.strip()), override)
     return config_from_dict(table)
 
 
@@ -719,7 +717,8 @@ def _read_recipe(recipe: str) -> tuple[Path, dict[str, Any]]:
         raise UserError(f"recipe {str(path)!r} is not valid TOML: {error}") from None
 
 
-def _parse_value(text: str) -> Any:
+def parse_value(text: str) -> Any:
+    """The value of an override: as in TOML, or the bare word itself."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
@@ -968,7 +967,7 @@ def _network_rules(
     low, high = augment.noise_snr_db
     strengths = ["shift_seconds", "gain_db", "time_masks", "time_mask_seconds", "mel_masks"]
     strengths += ["mel_mask_bins", "mixup_alpha", "microphone_db"]
-    shares = ["noise", "babble", "room", "band_limit", "mixstyle"]
+    shares = ["noise", "babble", "room", "band_limit"]
     begins = student.initial_weights
     yamnet_allowed = begins.endswith(".tflite") and student.kind == "yamnet" and student.width == 1
     # A teacher's network begins with no finished student: that may have heard its held-out clips.
@@ -1003,7 +1002,6 @@ def _network_rules(
             0 <= augment.known_speaker_probability <= (0 if where else 1),
             "0: a teacher's statistics = 'speaker' is what it has" if where else "from 0 to 1",
         ),
-        (f"{where}augment.mixstyle_alpha", 0 < augment.mixstyle_alpha < math.inf, "above 0"),
         (
             f"{where}augment.direct_to_reverberant_db",
             -60 <= augment.direct_to_reverberant_db[0] <= augment.direct_to_reverberant_db[1] <= 60,

@@ -110,6 +110,10 @@ def variant(name="one", lever="width", **keys) -> str:
         (variant(settings="student.width=1"), r"settings needs a list"),
         ('timed_lever = "with"\n' + variant(), r"'with' is no variant's \(did you mean 'width'"),
         ("development_speakers = 3", r"development_speakers needs a list, got 3"),
+        (
+            variant(deleted_after="abc") + variant("two", starts_from="one"),
+            r"'two' starts from 'one', whose settings are deleted",
+        ),
         ("[[variant", r"not valid TOML"),
     ],
 )
@@ -387,6 +391,33 @@ def test_the_report_needs_no_tensorflow(tmp_path, rng):
         "assert 'keras' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True)
+
+
+def test_rows_of_what_was_deleted_stay_and_no_more_are_made(tmp_path, rng, capsys):
+    table, results, document = write_results(
+        tmp_path, rng, {"base": 3, "wide": 3}, {"base": 0.8, "wide": 0.5}
+    )
+    logits = stored_logits(np.full((len(results.clips().ids), 4), 0.25))
+    row = made_up_row(table.variants["base"], 0, results.clips(), logits)
+    settings_then = {**row.settings, "augment.gone_db": 0.5}  # no setting of the library
+    results.add(
+        dataclasses.replace(row, variant="gone", lever="noise", settings=settings_then), logits
+    )
+    gone = variant("gone", "noise", settings=["augment.gone_db=0.5"], deleted_after="abc123")
+    path = write_table(tmp_path, VARIANTS + gone)
+    report.write_report(read_table(path), results, document)
+    found = cells(document.read_text(), "gone")
+    assert found[1] == "`augment.gone_db=0.5` (since deleted)"
+    assert found[2] == "25.0"
+    assert found[-1] == "*screen*"
+    arguments = ["--table", str(path), "--results", str(results.folder)]
+    assert command.main([*arguments, "--run-dir", str(tmp_path), "--variant", "gone"]) == 2
+    assert "commit abc123 is the last that has them" in capsys.readouterr().err
+    assert command.main([*arguments, "--list"]) == 0
+    assert "seeds 0 (settings deleted)" in capsys.readouterr().out
+    other = gone.replace("0.5", "0.7")
+    with pytest.raises(UserError, match=r"other settings \(augment.gone_db = 0.5, now 0.7"):
+        results.rows(read_table(write_table(tmp_path, VARIANTS + other)))
 
 
 def test_results_that_do_not_belong_together(tmp_path, rng):

@@ -53,7 +53,6 @@ EACH = [
     {"babble_probability": 0.5},
     {"room_probability": 0.5},
     {"microphone_db": 4.0},
-    {"mixstyle_probability": 0.5},
     {"time_masks": 2},
     {"mel_masks": 2},
 ]
@@ -114,7 +113,6 @@ def test_mel_masks_are_whole_bands_of_the_mean_and_no_wider_than_asked(windows):
         {"babble_probability": 1.0},
         {"room_probability": 1.0},
         {"microphone_db": 4.0},
-        {"mixstyle_probability": 1.0},
     ],
 )
 def test_what_follows_a_short_clip_stays_silent(windows, changes):
@@ -139,7 +137,7 @@ def test_noise_stands_at_the_asked_distance_below_the_speech(windows):
     assert -3.0 < tilt.min() < 8.0 < 12.0 < tilt.max() < 23.0
 
 
-@pytest.mark.parametrize("kind", ["noise", "babble", "room", "mixstyle"])
+@pytest.mark.parametrize("kind", ["noise", "babble", "room"])
 def test_a_change_comes_with_its_probability(rng, kind):
     many = rng.uniform(-60.0, -20.0, (400, 20, MELS)).astype(np.float32)
     result = augmented(many, **{f"{kind}_probability": 0.3})
@@ -284,29 +282,6 @@ def test_a_microphone_is_a_smooth_response_that_keeps_the_level(rng):
     assert responses.std() == pytest.approx(4.0, rel=0.05)
     spectrum = np.abs(scipy.fft.dct(responses, axis=1))
     assert spectrum[:, 5:].max() < 1e-3 * spectrum.max()
-
-
-def test_mixed_style_is_the_other_clips_mean_and_deviation(windows):
-    """With a large alpha, half and half; what is standardised per band stays what it is."""
-    result = augmented(windows, mixstyle_probability=1.0, mixstyle_alpha=1e6)
-    other = windows[::-1]
-    np.testing.assert_allclose(result.mean(1), (windows.mean(1) + other.mean(1)) / 2, atol=0.05)
-    np.testing.assert_allclose(result.std(1), (windows.std(1) + other.std(1)) / 2, atol=0.05)
-    np.testing.assert_allclose(
-        scipy.stats.zscore(result, axis=1), scipy.stats.zscore(windows, axis=1), atol=2e-3
-    )
-
-
-def test_mixed_style_counts_no_padding(windows):
-    """A clip's style is that of what was recorded, however much silence follows it."""
-    padded = np.repeat(windows, 2, axis=1)
-    padded[:, FRAMES:] = FLOOR_DB
-    changes = {"mixstyle_probability": 1.0}
-    np.testing.assert_allclose(
-        augmented(padded, **changes)[:, :FRAMES],
-        augmented(padded[:, :FRAMES].copy(), **changes),
-        atol=1e-3,
-    )
 
 
 @pytest.fixture

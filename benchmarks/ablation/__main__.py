@@ -66,7 +66,7 @@ def _run(parsed: argparse.Namespace) -> int:
     from benchmarks.ablation.train import train_missing
 
     # Seed by seed: all variants are screened before any of them is looked at more closely.
-    lacking = [variant.name for variant in chosen if not _has_sources(variant, parsed.variant)]
+    lacking = [variant.name for variant in chosen if not _can_be_made(variant, parsed.variant)]
     wanted = [
         (variant, seed)
         for seed in dict.fromkeys(parsed.seeds or (0, 1, 2))
@@ -80,19 +80,25 @@ def _run(parsed: argparse.Namespace) -> int:
     return 0
 
 
-def _has_sources(variant: Variant, named: Sequence[str]) -> bool:
-    """Whether the files and folders that a variant's settings name are there; if not, it is said.
+def _can_be_made(variant: Variant, named: Sequence[str]) -> bool:
+    """Whether the settings are there, and the files and folders that they name; else it is said.
 
     Raises:
         UserError: They are not, and the variant was asked for by name.
     """
     missing = variant.missing_source()
-    if missing is None:
+    if variant.deleted_after:
+        lacks = (
+            f"variant {variant.name!r}: its settings are deleted; commit {variant.deleted_after} "
+            "is the last that has them"
+        )
+    elif missing is not None:
+        lacks = (
+            f"variant {variant.name!r} needs {missing!r}, which is not here; the table of variants "
+            "says what it is"
+        )
+    else:
         return True
-    lacks = (
-        f"variant {variant.name!r} needs {missing!r}, which is not here; the table of variants "
-        "says what it is"
-    )
     if variant.name in named:
         raise UserError(lacks)
     say(f"left out: {lacks}")
@@ -105,6 +111,7 @@ def _list(table: Table, results: Results, chosen: list[Variant]) -> None:
         seeds = sorted(seed for name, seed in rows if name == variant.name)
         learns = "teachers" if variant.has_teachers else "labels"
         done = f"seeds {', '.join(map(str, seeds))}" if seeds else "-"
+        done += " (settings deleted)" if variant.deleted_after else ""
         say(f"{variant.name:<24}{variant.lever:<28}{learns:<10}{done}")
     _say_json({"variants": len(chosen), "rows": len(rows)})
 

@@ -226,6 +226,7 @@ def _lever_table(evidence: Evidence, lever: str) -> str:
 def _score_cells(evidence: Evidence, variant: Variant, compared: bool = False) -> list[str]:
     rows = list(evidence.rows[variant.name].values())
     changes = ", ".join(f"`{change}`" for change in variant.changes)
+    changes += " (since deleted)" if variant.deleted_after else ""
     cells = [
         f"`{variant.name}`",
         changes if compared else "",

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.ablation.table import Table, Variant, settings_of
+from benchmarks.ablation.table import Table, Variant
 from ser_kd import files, metrics
 from ser_kd.calibration import expected_calibration_error
 from ser_kd.errors import UserError
@@ -238,7 +238,7 @@ def _row(line: str, where: str) -> Row:
 
 
 def _check_settings(row: Row, variant: Variant, where: str) -> None:
-    now = settings_of(variant.config)
+    now = variant.settings
     before = dict(row.settings)
     changed = [key for key in [*now, *before] if now.get(key) != before.get(key)]
     if changed:

@@ -18,6 +18,7 @@ from ser_kd.config import (
     config_to_dict,
     flat_settings,
     load_config,
+    parse_value,
 )
 from ser_kd.errors import UserError
 
@@ -27,7 +28,13 @@ TABLE = Path(__file__).with_name("variants.toml")
 # What a row does not depend on: where files lie, who says what, and the seed, which it has itself.
 _NO_SETTINGS = ("name", "seed", "expected_minutes", "corpus.data_dir", "corpus.metadata_dir")
 _KEYS = {"base": str, "development_speakers": list, "timed_lever": str, "variant": list}
-_VARIANT_KEYS = {"name": str, "lever": str, "starts_from": str, "settings": list}
+_VARIANT_KEYS = {
+    "name": str,
+    "lever": str,
+    "starts_from": str,
+    "settings": list,
+    "deleted_after": str,
+}
 
 
 @dataclass(frozen=True)
@@ -42,6 +49,9 @@ class Variant:
         changes: Its own settings, ``section.key=value``.
         overrides: All settings that it changes of the base recipe, in order.
         config: The result, with seed 0.
+        deleted_after: The last commit that knew the settings of ``changes``, which helped nothing.
+            Its rows stay, no more are made, and ``config`` is that of ``starts_from``. Empty
+            otherwise.
     """
 
     name: str
@@ -50,6 +60,16 @@ class Variant:
     changes: tuple[str, ...]
     overrides: tuple[str, ...]
     config: Config
+    deleted_after: str = ""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What its rows were made with: see ``settings_of``."""
+        found = settings_of(self.config)
+        if self.deleted_after:
+            changed = (change.partition("=") for change in self.changes)
+            found |= {key: parse_value(text) for key, _, text in changed}
+        return found
 
     @property
     def has_teachers(self) -> bool:
@@ -163,8 +183,16 @@ def read_table(path: Path = TABLE) -> Table:
                 f"{path}: variant {name!r} starts from {start!r}{_nearest(start, [*variants])}, "
                 "which is none of those above it"
             )
+        if variants[start].deleted_after:
+            raise UserError(
+                f"{path}: variant {name!r} starts from {start!r}, whose settings are deleted"
+            )
         changes = tuple(map(str, entry.get("settings", [])))
-        variants[name] = _variant(base, name, entry["lever"], variants[start], changes)
+        deleted_after = entry.get("deleted_after", "")
+        variant = _variant(
+            base, name, entry["lever"], variants[start], () if deleted_after else changes
+        )
+        variants[name] = dataclasses.replace(variant, changes=changes, deleted_after=deleted_after)
     _check_they_differ(path, variants)
     timed = content.get("timed_lever", "")
     levers = [item.lever for item in variants.values()]
@@ -221,7 +249,7 @@ def _check_they_differ(path: Path, variants: Mapping[str, Variant]) -> None:
     """No variant is trained twice under two names; nor is one that only seems to change anything"""
     known: dict[str, str] = {}
     for variant in variants.values():
-        key = json.dumps(settings_of(variant.config), sort_keys=True)
+        key = json.dumps(variant.settings, sort_keys=True)
         if key in known:
             raise UserError(
                 f"{path}: variants {known[key]!r} and {variant.name!r} have the same settings; "
