@@ -544,6 +544,7 @@ def test_the_timed_lever(place, monkeypatch, capsys):
     assert run(place, "--variant", "base", "wide") == 0  # if no test before has made them
     assert run(place, "--time") == 0
     assert [path.parent.parent.name for path in timed] == ["base_0"] * 2 + ["wide_0"] * 2
+    assert not [*place.glob("runs/*/export")]  # which would be taken for one, by evaluate
     figures = json.loads((place / "results/speed.json").read_text())["variants"]
     assert figures["wide"]["int8"]["bytes"] == timed[3].stat().st_size
     assert figures["base"]["float32"]["latency_ms"] == pytest.approx(0.1)

@@ -17,6 +17,8 @@ from ser_kd.run import Run, RunData
 from ser_kd.tflite import TFLiteModel
 
 KINDS = ("float32", "int8")
+_FOLDER = "timed"
+"""In a run's folder. Not ``export``: without labels and front end these files are no export."""
 
 
 def measure_speed(
@@ -68,7 +70,7 @@ def measure_speed(
             say(f"{variant.name}, seed {seed}: int8 UA {100 * uas[variant.name][seed]:.1f}")
     paths = {
         (variant.name, kind): model_path(
-            row_directory(run_dir, variant, seeds[variant.name][0]) / "export", kind
+            row_directory(run_dir, variant, seeds[variant.name][0]) / _FOLDER, kind
         )
         for variant in chosen
         for kind in KINDS
@@ -97,12 +99,11 @@ def _converted(variant: Variant, run: Run, run_data: RunData) -> Path:
             f"{run.directory} holds no student of {variant.name!r}, seed {run.config.seed}: give "
             "the --run-dir that its row was trained in"
         )
+    folder = run.directory / _FOLDER
     missing = tuple(
-        kind
-        for kind in KINDS
-        if not files.is_current(model_path(run.export_dir, kind), [run.student_path])
+        kind for kind in KINDS if not files.is_current(model_path(folder, kind), [run.student_path])
     )
     if missing:
         calibration = calibration_windows(run_data.logmel, run_data.ids("training"), run.config)
-        convert(load_keras(run.student_path), missing, run.export_dir, calibration)
-    return model_path(run.export_dir, "int8")
+        convert(load_keras(run.student_path), missing, folder, calibration)
+    return model_path(folder, "int8")
