@@ -124,7 +124,10 @@ class ViewsConfig:
     Teachers predict each of them, and the student is shown the very view whose prediction it
     learns (consistent teaching: Beyer et al., arXiv 2106.05237; CED, arXiv 2308.11957). Whatever
     ``[augment]`` asks for is done on top of that, to the student's input only: for strictly
-    consistent teaching set its strengths to 0.
+    consistent teaching set its strengths to 0. With ``teachers_hear = "clip"`` the teachers predict
+    the clip as it is, and the student learns that from every view of it, spoilt ones included (Li
+    et al., arXiv 1708.05466); so predictions from a file serve, too. Live teachers hear what the
+    student hears, whatever is set here.
 
     ``count`` is the number of views per training clip beside the clip as it is (0 = no views).
     ``gain_db`` is the largest gain either way. ``speed`` is the largest change of speed and with
@@ -134,6 +137,7 @@ class ViewsConfig:
     """
 
     count: int = 0
+    teachers_hear: Literal["view", "clip"] = "view"
     gain_db: float = 6.0
     speed: float = 0.0
     noise_probability: float = 0.5

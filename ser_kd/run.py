@@ -133,6 +133,13 @@ class RunData:
         count = self.config.views.count if part == "training" else 0
         return [(clip_id, view) for clip_id in self.ids(part) for view in range(count + 1)]
 
+    def teacher_views(self, part: str) -> list[ClipView]:
+        """Those of ``views`` that teachers predict: all, or the clips as they are."""
+        views = self.views(part)
+        return (
+            views if self.config.views.teachers_hear == "view" else [v for v in views if not v[1]]
+        )
+
     def samples(self, clip_id: str) -> int:
         """Length of a clip or segment, of its view 0."""
         arrays, row = self._places[clip_id]

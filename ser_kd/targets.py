@@ -89,7 +89,7 @@ def _what_is_missing(
         f"teacher {teacher!r} has no prediction for {len(missing)} views of clips, the first is "
         f"view {view} of {clip_id!r}; the run asks for {max(v for _, v in wanted)} views of every "
         "training clip beside the clip itself: add them to its file (with a column or array "
-        "'view'; ser_kd.views makes them), or set views.count = 0"
+        "'view'; ser_kd.views makes them), or set views.teachers_hear = 'clip', or views.count = 0"
     )
 
 

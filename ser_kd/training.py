@@ -61,13 +61,13 @@ def all_teacher_targets(run: Run, run_data: RunData) -> dict[str, Targets]:
     targets = {}
     for name in teacher_order(teachers):
         targets[name] = teacher_targets(name, run, run_data)
-        ids, views = _student_ids(run_data)
+        ids, views = _predicted(run_data)
         if name in (distill.teachers or teachers):
             targets[name].logits_of(ids, name, views)
         if distill.embedding_weights.get(name, 0.0) > 0:
             embedding_targets(targets[name], targets[name].rows_of(ids, name, views), name)
     if run.config.dimensions.teacher_weight > 0:
-        _mean_dimensions(targets, *_student_ids(run_data))
+        _mean_dimensions(targets, *_predicted(run_data))
     return {name: targets[name] for name in teachers}
 
 
@@ -75,8 +75,9 @@ def distilled_student(run: Run, run_data: RunData, targets: Mapping[str, Targets
     """The student that learns from labels (or ratings) and teachers: ``run.student_path``.
 
     Each time a clip is drawn, so is one of its views, the clip itself included; the student is
-    shown that view and learns what the teachers say of it. An epoch covers labelled and unlabelled
-    clips alike; an unlabelled one has no part in the label term.
+    shown that view and learns what the teachers say of it (``views.teachers_hear = "clip"``: of the
+    clip). An epoch covers labelled and unlabelled clips alike; an unlabelled one has no part in the
+    label term.
     """
     name = "student, distilled" if targets else run.baseline_name
     return _student(run, run_data, run.directory, _teaching(run, run_data, targets), name)
@@ -111,7 +112,7 @@ class _Teaching:
 def _teaching(run: Run, run_data: RunData, targets: Mapping[str, Targets]) -> _Teaching:
     if not targets:
         return _Teaching()
-    ids, views = _student_ids(run_data)
+    ids, views = _predicted(run_data)
     if run.config.dimensions.alone:
         return _Teaching(taught={TEACHER_DIMENSIONS: _mean_dimensions(targets, ids, views)})
     config, taught = run.config.distill, {}
@@ -176,10 +177,11 @@ def _require_ratings(run_data: RunData) -> None:
             )
 
 
-def _student_ids(run_data: RunData) -> tuple[list[str], list[int]]:
-    """Clip id and view of everything that the distilled student may be shown."""
+def _predicted(run_data: RunData) -> tuple[list[str], list[int]]:
+    """Clip id of all that the distilled student may be shown, and the view that is predicted."""
+    heard = run_data.config.views.teachers_hear == "view"
     ids, views = zip(*run_data.student_views, strict=True)
-    return list(ids), list(views)
+    return list(ids), list(views) if heard else [0] * len(ids)
 
 
 def baseline_student(run: Run, run_data: RunData) -> keras.Model:

@@ -267,6 +267,29 @@ def test_views_are_predicted_of_training_clips_by_their_own_fold_only(with_views
     assert {fold_of[i, 0] for i in outside} == {ALL_FOLDS}
 
 
+def test_teachers_that_hear_clips_predict_no_views(corpus, with_views):
+    """And the run is asked for no more than that."""
+    views = {**VIEWS, "teachers_hear": "clip"}
+    run = Run.create(
+        config_from_dict(settings(corpus, views=views, seed=5)), corpus.parent / "runs" / "clips"
+    )
+    run_data = run.data()
+    copied = run.teacher_dir("ensemble")
+    shutil.copytree(
+        with_views[0].teacher_dir("ensemble"),
+        copied,
+        ignore=shutil.ignore_patterns("predictions.npz", "targets.npz"),
+    )  # the networks, which heard no view
+    targets = teacher_targets("ensemble", run, run_data)
+    assert set(targets.view) == {0}
+    assert set(targets.ids) == {i for part in parts(run_data).values() for i in part}
+    ids = run_data.ids("training")
+    straight = with_views[2]
+    np.testing.assert_allclose(
+        targets.logits_of(ids, "ensemble"), straight.logits_of(ids, "ensemble"), atol=1e-5
+    )
+
+
 def by_hand(run: Run, corpus, clip_id: str, view: int, fold: int) -> np.ndarray:
     """A view's probabilities from files: audio, network; windows as in the config of the tests."""
     path = corpus.parent / "speech" / clip_id.split("/")[1].split("@")[0]

@@ -150,6 +150,36 @@ def test_the_student_is_shown_the_view_whose_prediction_it_learns(place, run, sh
         assert EPOCHS / 2 < counts[segment, 0] <= EPOCHS
 
 
+def test_every_view_may_be_taught_what_the_teachers_say_of_the_clip_as_it_is(place, monkeypatch):
+    """With ``teachers_hear = "clip"`` a file without views will do."""
+    settings_then = table(place)
+    settings_then["views"]["teachers_hear"] = "clip"
+    settings_then["teachers"]["mine"]["path"] = str(place / "clips.npz")
+    run = Run.create(config_from_dict(settings_then), place / "clips_alone")
+    run_data = run.data()
+    keys = all_keys(run_data)
+    logits = write_teacher(place / "clips.npz", {key for key in keys if key[1] == 0})
+    clip_of = {tuple(value.tolist()): clip_id for (clip_id, _), value in logits.items()}
+    windows = {key: logmel_of(place, *key) for key in keys}
+    shown: Counter = Counter()
+
+    def fit(distiller, batches, steps_per_epoch, *_, chosen_by):
+        for x, y in batches(range(6)):
+            for window, teacher in zip(np.asarray(x), np.asarray(y["teacher_logits"]), strict=True):
+                clip_id = clip_of[tuple(teacher.tolist())]
+                views = range(COUNT + 1) if (clip_id, 1) in windows else range(1)
+                away = {v: np.abs(window - windows[clip_id, v])[:-1].max() for v in views}
+                view = min(away, key=away.__getitem__)
+                assert away[view] < 1e-3 or clip_id == SEGMENTS[0]
+                shown[view] += 1
+        return 1
+
+    monkeypatch.setattr(fitting, "fit", fit)
+    training.distilled_student(run, run_data, training.all_teacher_targets(run, run_data))
+    assert set(shown) == set(range(COUNT + 1))
+    assert min(shown.values()) > 0.2 * sum(shown.values())
+
+
 def test_the_baseline_is_shown_the_views_and_no_unlabelled_speech(place, run, shown):
     _, run_data = run
     batches, _ = shown[0]["student, labels alone"]

@@ -150,7 +150,8 @@ def targets_path(name: str, run: Run) -> Path:
 def teacher_targets(name: str, run: Run, run_data: RunData) -> Targets:
     """The stage: trains a teacher's folds, predicts, and stores the targets of all clips.
 
-    All views of the training clips are predicted; of other clips there is but the clip itself.
+    Of the training clips all views are predicted that teachers hear (``RunData.teacher_views``); of
+    other clips there is but the clip itself.
 
     A training clip's target comes from the fold that never heard its speaker (neither for weights,
     nor for choosing an epoch, nor for feature statistics). Validation and test clips and speech
@@ -183,10 +184,10 @@ def _training_ids(fold: Fold, run_data: RunData) -> list[str]:
 
 
 def _target_views(fold: Fold, run_data: RunData) -> list[ClipView]:
-    """Training clips of the fold's target speakers in all views; every clip outside of training."""
+    """Training clips of the fold's target speakers, the views that teachers hear; all others."""
     speakers = run_data.speakers
-    own = [v for v in run_data.views("training") if speakers[v[0]] in fold.target_speakers]
-    others = (run_data.views(part) for part in ("validation", "test", "unlabelled"))
+    own = [v for v in run_data.teacher_views("training") if speakers[v[0]] in fold.target_speakers]
+    others = (run_data.teacher_views(part) for part in ("validation", "test", "unlabelled"))
     return sum(others, own)
 
 

@@ -189,7 +189,7 @@ class DimensionalTeacher:
     @functools.cached_property
     def _all_views(self) -> Sequence[ClipView]:
         parts = ("training", "validation", "test", "unlabelled")
-        return [view for part in parts for view in self.run_data.views(part)]
+        return [view for part in parts for view in self.run_data.teacher_views(part)]
 
     @functools.cached_property
     def _sources(self) -> Mapping[str, Modality]:

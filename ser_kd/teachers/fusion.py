@@ -216,7 +216,7 @@ class FusionTeacher:
     @functools.cached_property
     def _all_views(self) -> Sequence[ClipView]:
         parts = ("training", "validation", "test", "unlabelled")
-        return [view for part in parts for view in self.run_data.views(part)]
+        return [view for part in parts for view in self.run_data.teacher_views(part)]
 
     @functools.cached_property
     def _layout(self) -> RowLayout:

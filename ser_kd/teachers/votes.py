@@ -46,7 +46,7 @@ class VotesTeacher:
                 shares.append(counts / counts.sum())
         values = np.array(shares, np.float32).reshape(-1, len(places))
         self._votes = Modality(values, rows)
-        views = [view for part in _PARTS for view in run_data.views(part)]
+        views = [view for part in _PARTS for view in run_data.teacher_views(part)]
         require_all(self._votes, views, f"teachers.{name}.channel = {teacher.channel!r}")
 
     def network_paths(self, directory: Path) -> list[Path]:
