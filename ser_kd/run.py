@@ -133,12 +133,13 @@ class RunData:
         count = self.config.views.count if part == "training" else 0
         return [(clip_id, view) for clip_id in self.ids(part) for view in range(count + 1)]
 
+    def heard_by_teachers(self, view: ClipView) -> ClipView:
+        """What teachers hear where the student hears ``view``: the same, or the clip as it is."""
+        return view if self.config.views.teachers_hear == "view" else (view[0], 0)
+
     def teacher_views(self, part: str) -> list[ClipView]:
-        """Those of ``views`` that teachers predict: all, or the clips as they are."""
-        views = self.views(part)
-        return (
-            views if self.config.views.teachers_hear == "view" else [v for v in views if not v[1]]
-        )
+        """What teachers predict of a part, each view once."""
+        return list(dict.fromkeys(map(self.heard_by_teachers, self.views(part))))
 
     def samples(self, clip_id: str) -> int:
         """Length of a clip or segment, of its view 0."""

@@ -178,10 +178,9 @@ def _require_ratings(run_data: RunData) -> None:
 
 
 def _predicted(run_data: RunData) -> tuple[list[str], list[int]]:
-    """Clip id of all that the distilled student may be shown, and the view that is predicted."""
-    heard = run_data.config.views.teachers_hear == "view"
-    ids, views = zip(*run_data.student_views, strict=True)
-    return list(ids), list(views) if heard else [0] * len(ids)
+    """For all that the distilled student may be shown: id and view of what is predicted."""
+    ids, views = zip(*map(run_data.heard_by_teachers, run_data.student_views), strict=True)
+    return list(ids), list(views)
 
 
 def baseline_student(run: Run, run_data: RunData) -> keras.Model:
