@@ -9,7 +9,7 @@ import json
 import sys
 from pathlib import Path
 
-from ser_kd.cli import guarded
+from ser_kd.commands.cli import guarded
 from ser_kd.config import Config, load_config, recipe_names
 from ser_kd.progress import say
 
@@ -54,32 +54,33 @@ def _config(parsed: argparse.Namespace) -> Config:
 
 def _train(config: Config, run_dir: Path | None) -> int:
     # Imported late: a wrong argument should not wait for TensorFlow.
-    from export import export_run
-    from export.convert import calibration_windows
-    from ser_kd import fitting, report, resources, training
+    from ser_kd.distillation import fit_loop
     from ser_kd.evaluation import run_dimensions, run_report, run_scores
-    from ser_kd.run import Run
+    from ser_kd.export import export_run
+    from ser_kd.export.convert import calibration_windows
+    from ser_kd.pipeline import resources, run_table, stages
+    from ser_kd.runs.folder import Run
 
     if config.deterministic:
-        fitting.make_deterministic()
+        fit_loop.make_deterministic()
     run = Run.create(config, run_dir)
     _announce(run.directory, config)
     say("\n1. Data")
     run_data = run.data()
     teachers, truth = config.teachers_in_use, config.ground_truth
     say("\n2. Teachers" if teachers else "\n2. Teachers: none")
-    targets = training.all_teacher_targets(run, run_data)
+    targets = stages.all_teacher_targets(run, run_data)
     if teachers:
         say(f"\n3. Student from {truth} alone (what distillation is compared with)")
-        training.baseline_student(run, run_data)
+        stages.baseline_student(run, run_data)
         say(f"\n4. Student from {truth} and teachers")
     else:
         say(f"\n3. and 4. Student from {truth} alone")
-    training.distilled_student(run, run_data, targets)
+    stages.distilled_student(run, run_data, targets)
     if config.quantization.epochs:
         say("\n   The student once more, with the rounding of its int8 file")
         calibration = calibration_windows(run_data.logmel, run_data.ids("training"), config)
-        training.int8_student(run, run_data, targets, calibration)
+        stages.int8_student(run, run_data, targets, calibration)
     say("\n5. Export to TensorFlow Lite")
     export_run(run, run_data)
     if config.dimensions.alone:
@@ -91,7 +92,7 @@ def _train(config: Config, run_dir: Path | None) -> int:
     run_scores.evaluate(run, run_data, targets)
     resources.measure_run(run)
     page = run_report.report_run(run, run_data)
-    say("\n" + report.summary(run.directory))
+    say("\n" + run_table.summary(run.directory))
     if run_data.dimensions:
         say("\n" + run_dimensions.table(run_dimensions.evaluate_dimensions(run, run_data)))
     _say_what_next(page, run.export_dir / "student_waveform.tflite", config)

@@ -25,11 +25,12 @@ from sklearn.preprocessing import StandardScaler
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from ser_kd import audio, files, metrics
+from ser_kd import files, metrics
+from ser_kd.audio import decoding
 from ser_kd.config import CorpusConfig
 from ser_kd.corpora import load_corpus
+from ser_kd.data.targets import read_targets
 from ser_kd.progress import say, track
-from ser_kd.targets import read_targets
 
 RESULTS = Path(__file__).parent / "results"
 PATCH, HOP = 15_600, 7_800
@@ -127,7 +128,7 @@ def main() -> None:
     found = [clips[clip_id] for clip_id in stored.ids]
     truth = np.array([corpus.labels.index(clip.emotion) for clip in found])
     speakers = np.array([clip.speaker for clip in found])
-    vectors = features(parsed.model, [audio.decode(clip.path, 16_000) for clip in found])
+    vectors = features(parsed.model, [decoding.decode(clip.path, 16_000) for clip in found])
     say("ridge regressions ...")
     parts = {
         "stored": log_softmax(stored.logits, axis=1),

@@ -22,12 +22,12 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 import numpy as np
 import tensorflow as tf
 
-from android_bench.results import read, summary
-from export import frontend
-from export.convert import convert_module
+from ser_kd.android_bench.results import read, summary
+from ser_kd.audio.logmel import mel_filters
 from ser_kd.config import LogMelConfig
-from ser_kd.features import mel_filters
-from ser_kd.tflite import load_interpreter
+from ser_kd.export import frontend
+from ser_kd.export.convert import convert_module
+from ser_kd.tflite.interpreters import load_interpreter
 
 SECONDS = 3.0
 

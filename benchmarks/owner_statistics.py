@@ -2,7 +2,7 @@
 
     python benchmarks/owner_statistics.py runs/crema_d_pretrained
 
-For every validation speaker some clips are drawn, ``ser_kd.owner`` learns the voice from them, and
+For every validation speaker some clips are drawn, ``speaker.owner`` learns the voice from them, and
 the speaker's other clips are scored: with clips drawn at random, and with clips of one emotion, the
 hard case, in which a voice that is only ever angry looks like a loud one; where an emotion has
 fewer clips than asked for, all of them. What is gained is the difference from the same clips with
@@ -21,12 +21,13 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import numpy as np
 
-from ser_kd import data, metrics
-from ser_kd.logmel_network import LogMelPredictor
-from ser_kd.owner import PRIOR_CLIPS, OwnerStatistics, to_corpus
-from ser_kd.predict import load_keras
+from ser_kd import metrics
+from ser_kd.data import batching
+from ser_kd.distillation.logmel_network import LogMelPredictor
 from ser_kd.progress import say
-from ser_kd.run import Run
+from ser_kd.runs.folder import Run
+from ser_kd.speaker.owner import PRIOR_CLIPS, OwnerStatistics, to_corpus
+from ser_kd.students.saved import load_keras
 
 CLIPS = (0, 1, 3, 5, 10, 20)
 
@@ -46,7 +47,7 @@ def main() -> None:
     model = load_keras(run.directory / parsed.student)
     standardize = model.get_layer("standardize")
     corpus = np.asarray(standardize.mean), np.asarray(standardize.deviation)
-    predictor = LogMelPredictor(model, data.Windowing.of(run.config.audio, run.config.logmel))
+    predictor = LogMelPredictor(model, batching.Windowing.of(run.config.audio, run.config.logmel))
     ids = run_data.ids(parsed.part)
     arrays = run_data.logmel.select(ids)
     truth = run_data.one_hot(ids).argmax(1)

@@ -17,10 +17,10 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import numpy as np
 
-from ser_kd.audio import decode
+from ser_kd.audio.decoding import decode
+from ser_kd.audio.views import speech_power
+from ser_kd.audio.voice_activity import SpeechGate
 from ser_kd.corpora.clip import audio_files
-from ser_kd.speech_gate import SpeechGate
-from ser_kd.views import speech_power
 
 RATE_HZ, SAMPLES, WINDOWS = 16_000, 48_000, 200
 

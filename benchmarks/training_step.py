@@ -26,17 +26,20 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ser_kd import data, fitting
 from ser_kd.config import Config, load_config
-from ser_kd.distiller import Distiller
-from ser_kd.layers import FusedBatchNormalization
-from ser_kd.student import build_student
+from ser_kd.data import batching, clip_arrays
+from ser_kd.distillation import fit_loop
+from ser_kd.distillation.distiller import Distiller
+from ser_kd.students.architectures import build_student
+from ser_kd.students.layers import FusedBatchNormalization
 
 CREMA_D_TRAINING_CLIPS = 5_144
 CLASSES = 6
 
 
-def made_up_clips(config: Config, count: int) -> tuple[data.ClipArrays, dict[str, np.ndarray]]:
+def made_up_clips(
+    config: Config, count: int
+) -> tuple[clip_arrays.ClipArrays, dict[str, np.ndarray]]:
     """Log-mel noise; lengths as in CREMA-D (mean 2.54 s, at most 5 s)."""
     rng = np.random.default_rng(0)
     seconds = np.clip(rng.normal(2.54, 0.5, count), 1.2, 5.0)
@@ -48,7 +51,7 @@ def made_up_clips(config: Config, count: int) -> tuple[data.ClipArrays, dict[str
     hop, floor = config.logmel.hop_samples, config.logmel.floor_db
     labels = np.eye(CLASSES, dtype=np.float32)[rng.integers(CLASSES, size=count)]
     logits = rng.normal(size=(count, CLASSES)).astype(np.float32)
-    arrays = data.ClipArrays(ids, values, offsets, samples, hop, floor)
+    arrays = clip_arrays.ClipArrays(ids, values, offsets, samples, hop, floor)
     return arrays, {"labels": labels, "teacher_logits": logits}
 
 
@@ -57,18 +60,18 @@ def make_parts(config: Config, clips: int) -> dict[str, Callable[[], Any]]:
     arrays, targets = made_up_clips(config, clips)
     window = config.logmel.frames(config.audio.window_samples)
     student = build_student(config.student, window, config.logmel.mels, CLASSES)
-    mean, deviation = data.feature_statistics(arrays)
+    mean, deviation = clip_arrays.feature_statistics(arrays)
     student.get_layer("standardize").set_statistics(mean, deviation)
     distill = config.distill
     model = Distiller(student, distill.label_weight, distill.logit_weight, distill.temperature)
-    fitting.compile_for_training(model, config.fit, clips // config.fit.batch_size)
+    fit_loop.compile_for_training(model, config.fit, clips // config.fit.batch_size)
     model.optimizer.build(model.trainable_variables)
-    batches = data.training_batches(
+    batches = batching.training_batches(
         arrays,
         targets,
         window,
         round(config.augment.shift_seconds / config.logmel.hop_seconds),
-        data.logmel_transform(config.augment, config.logmel, mean, distill.temperature),
+        batching.logmel_transform(config.augment, config.logmel, mean, distill.temperature),
         config.fit.batch_size,
         0,
         range(1_000),

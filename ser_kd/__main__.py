@@ -3,11 +3,11 @@
 import argparse
 import sys
 
-from ser_kd import __version__, listen, predict
-from ser_kd.cli import guarded
-from ser_kd.corpora import inspect as inspect_corpus
-from ser_kd.encoder import inspect as inspect_checkpoint
-from ser_kd.evaluation import command as evaluate
+from ser_kd import __version__
+from ser_kd.commands import data as inspect_corpus
+from ser_kd.commands import evaluate, listen, predict
+from ser_kd.commands import teacher as inspect_checkpoint
+from ser_kd.commands.cli import guarded
 
 
 def main(arguments: list[str] | None = None) -> int:

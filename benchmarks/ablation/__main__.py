@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmarks import ablation
 from benchmarks.ablation.rows import RESULTS, Results
 from benchmarks.ablation.table import TABLE, Table, Variant, read_table
-from ser_kd.cli import guarded
+from ser_kd.commands.cli import guarded
 from ser_kd.errors import UserError
 from ser_kd.progress import say
 

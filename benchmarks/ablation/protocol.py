@@ -3,8 +3,8 @@
 import dataclasses
 from collections.abc import Sequence
 
+from ser_kd.corpora.splits import Splits
 from ser_kd.errors import UserError
-from ser_kd.splits import Splits
 
 
 def development_splits(splits: Splits, development_speakers: Sequence[str]) -> Splits:

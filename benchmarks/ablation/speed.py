@@ -6,15 +6,16 @@ from typing import Any
 from benchmarks.ablation.rows import Results
 from benchmarks.ablation.table import Table, Variant
 from benchmarks.ablation.train import DevelopmentData, row_directory
-from export.convert import calibration_windows, convert, model_path
 from ser_kd import files, metrics
 from ser_kd.errors import UserError
 from ser_kd.evaluation.run_scores import tflite_probs
-from ser_kd.measure import machine, measure_all
-from ser_kd.predict import load_keras
+from ser_kd.export.convert import calibration_windows, convert, model_path
+from ser_kd.inference.measure import machine, measure_all
 from ser_kd.progress import say
-from ser_kd.run import Run, RunData
-from ser_kd.tflite import TFLiteModel
+from ser_kd.runs.data import RunData
+from ser_kd.runs.folder import Run
+from ser_kd.students.saved import load_keras
+from ser_kd.tflite.interpreters import TFLiteModel
 
 KINDS = ("float32", "int8")
 _FOLDER = "timed"

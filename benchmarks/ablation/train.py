@@ -12,13 +12,15 @@ import numpy as np
 from benchmarks.ablation.protocol import development_splits
 from benchmarks.ablation.rows import Clips, Results, Row, scores, stored_logits
 from benchmarks.ablation.table import Table, Variant, settings_of
-from ser_kd import fitting, training
 from ser_kd.config import Config
-from ser_kd.data import Windowing
-from ser_kd.logmel_network import LogMelPredictor
-from ser_kd.measure import machine
+from ser_kd.data.batching import Windowing
+from ser_kd.distillation import fit_loop
+from ser_kd.distillation.logmel_network import LogMelPredictor
+from ser_kd.inference.measure import machine
+from ser_kd.pipeline import stages
 from ser_kd.progress import say
-from ser_kd.run import Run, RunData
+from ser_kd.runs.data import RunData
+from ser_kd.runs.folder import Run
 
 
 def row_directory(run_dir: Path, variant: Variant, seed: int) -> Path:
@@ -103,7 +105,7 @@ def train_row(variant: Variant, run: Run, data: DevelopmentData, results: Result
     """Trains one student and adds its row."""
     keras.backend.clear_session()
     if run.config.deterministic:
-        fitting.make_deterministic()
+        fit_loop.make_deterministic()
     run_data, clips = data(run)
     results.check_clips(clips)
     heard = {run_data.speakers[clip_id] for clip_id in run_data.ids("training")}
@@ -111,10 +113,10 @@ def train_row(variant: Variant, run: Run, data: DevelopmentData, results: Result
         f"  trained on {len(run_data.ids('training')):,} clips of {len(heard)} speakers, scored on "
         f"{len(clips.ids):,} of {len(set(clips.speakers))}"
     )
-    targets = training.all_teacher_targets(run, run_data)
-    model = training.distilled_student(run, run_data, targets)
+    targets = stages.all_teacher_targets(run, run_data)
+    model = stages.distilled_student(run, run_data, targets)
     logits = stored_logits(development_probs(model, run.config, run_data))
-    history = _history(run.directory / fitting.HISTORY)
+    history = _history(run.directory / fit_loop.HISTORY)
     row = Row(
         variant=variant.name,
         lever=variant.lever,
@@ -143,7 +145,7 @@ def _teacher_seconds(variant: Variant, run: Run) -> float | None:
         return 0.0
     if not variant.has_own_teachers:
         return None
-    histories = sorted((run.directory / "teachers").rglob(fitting.HISTORY))
+    histories = sorted((run.directory / "teachers").rglob(fit_loop.HISTORY))
     return _seconds([epoch for path in histories for epoch in _history(path)])
 
 

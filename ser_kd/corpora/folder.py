@@ -4,7 +4,7 @@ Folders: ``<root>/<emotion>/x.wav`` (speaker unknown) or ``<root>/<emotion>/<spe
 
 CSV: columns ``path`` (relative to the CSV), ``emotion`` and, where known, ``speaker`` and ``id``;
 any other column becomes a clip attribute; a column of numbers, such as ``valence``, can be a
-continuous target (``ser_kd.dimensions``), and a column ``text`` holds the transcripts that a
+continuous target (``ser_kd.corpora.ratings``), and a column ``text`` holds the transcripts that a
 teacher of kind ``linguistic`` reads (in double quotes where they hold commas). Give the CSV itself
 as the data folder, or the folder that holds it.
 """

@@ -72,7 +72,7 @@ _BEYOND = {0.5: 1.0, 5.5: 5.0}
 def read(folder: Path, metadata_dir: Path | None) -> Found:
     """Reads ``Session1`` to ``Session5``, or the folder ``IEMOCAP_full_release`` that holds them.
 
-    Both actors of a session talk to each other, so ``ser_kd.splits`` makes a fold of each session:
+    Both actors of a session talk to each other, so ``corpora.splits`` makes a fold of each session:
     ``corpus.fold = 0`` tests on session 1 and validates on session 2.
 
     Clip attributes: ``session`` (1 to 5), ``dialogue`` (such as ``Ses01F_impro01``), ``turn``

@@ -70,7 +70,7 @@ def read(folder: Path, metadata_dir: Path | None) -> Found:
     """Reads the corpus's folder, with ``Labels/`` and ``Audios/`` in it.
 
     The official partition is kept: attribute ``part`` is ``train``, ``validation`` or ``test``,
-    which ``ser_kd.splits`` follows. The test set is Test1; Test2 shares speakers with it, and of
+    which ``corpora.splits`` follows. The test set is Test1; Test2 shares speakers with it, and of
     Test3 the labels are secret: their clips are dropped. So are clips of train and validation whose
     speaker is in a later part as well (the partition says there are none).
 

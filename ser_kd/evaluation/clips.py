@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ser_kd import audio
-from ser_kd.audio import AudioError, Waveform, to_float, to_int16
+from ser_kd.audio import decoding
+from ser_kd.audio.decoding import AudioError, Waveform, to_float, to_int16
 from ser_kd.config import CorpusConfig
 from ser_kd.corpora import CORPORA, Clip, Corpus, crema_d, emodb, load_corpus, ravdess
+from ser_kd.corpora.splits import split_corpus
 from ser_kd.errors import UserError
-from ser_kd.predict import Predictor
+from ser_kd.inference.predictor import Predictor
 from ser_kd.progress import track
-from ser_kd.splits import split_corpus
 
 if TYPE_CHECKING:
-    from ser_kd.run import Run
+    from ser_kd.runs.folder import Run
 
 SPLITS = ("train", "validation", "test", "all")
 _DECODING_THREADS = 2
@@ -257,7 +257,7 @@ def _read_clips(
 def _decode(clip: Clip, rate_hz: int) -> np.ndarray | str:
     """int16 samples, or why there are none."""
     try:
-        return to_int16(audio.decode(clip.path, rate_hz))
+        return to_int16(decoding.decode(clip.path, rate_hz))
     except AudioError as error:
         return str(error)
 

@@ -1,4 +1,4 @@
-"""Recordings spoilt on purpose: level, clipping, cuts, noise; lines and codecs: ``ser_kd.codecs``.
+"""Recordings spoilt on purpose: level, clipping, cuts, noise; lines and codecs: ``audio.codecs``.
 
 Each is a function of one waveform; ``robustness`` decides which of them a model is tried with.
 """
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ser_kd.audio import Waveform
+from ser_kd.audio.decoding import Waveform
 
 _PEAK = 32_767 / 32_768
 # Below it nobody hears, no microphone of a phone hears, and 1/f has no end.

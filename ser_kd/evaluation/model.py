@@ -9,12 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ser_kd import metrics
-from ser_kd.calibration import (
-    calibration_error_by_chance,
-    expected_calibration_error,
-    reliability,
-)
-from ser_kd.codecs import UnavailableError
+from ser_kd.audio.codecs import UnavailableError
 from ser_kd.errors import UserError
 from ser_kd.evaluation import others, robustness
 from ser_kd.evaluation.clips import Choice, ClipSet, cross_clips, main_clips
@@ -22,13 +17,19 @@ from ser_kd.evaluation.gates import GATES_SOURCE, gates, sex_gates
 from ser_kd.evaluation.predictions import predict_waveforms, prediction_rows
 from ser_kd.evaluation.run_folder import exported_family, find_run, training_history
 from ser_kd.evaluation.slices import slices
-from ser_kd.measure import machine
-from ser_kd.predict import Frontend, Predictor
+from ser_kd.inference.frontend import Frontend
+from ser_kd.inference.measure import machine
+from ser_kd.inference.predictor import Predictor
+from ser_kd.metrics.temperature import (
+    calibration_error_by_chance,
+    expected_calibration_error,
+    reliability,
+)
 from ser_kd.progress import say, track
-from ser_kd.tflite import TFLiteModel
+from ser_kd.tflite.interpreters import TFLiteModel
 
 if TYPE_CHECKING:
-    from ser_kd.run import Run
+    from ser_kd.runs.folder import Run
 
 RESAMPLES = 1000
 SEED = 0

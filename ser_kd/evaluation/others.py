@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ser_kd import files, metrics
+from ser_kd.data.targets import read_targets
 from ser_kd.errors import UserError
 from ser_kd.evaluation.clips import ClipSet
 from ser_kd.evaluation.predictions import predict_waveforms
 from ser_kd.evaluation.run_folder import stored_resources
-from ser_kd.measure import measure_all
-from ser_kd.predict import Predictor
+from ser_kd.inference.measure import measure_all
+from ser_kd.inference.predictor import Predictor
 from ser_kd.progress import say
-from ser_kd.targets import read_targets
 
 # What a run has is looked up with TensorFlow's help, and imported where there is a run.
 if TYPE_CHECKING:
-    from ser_kd.run import Run
+    from ser_kd.runs.folder import Run
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ def students(
     paths = [path.absolute() for path in given]
     known: dict[Path, Mapping[str, Any]] = {}
     if own_run is not None:
-        from ser_kd.resources import student_files
+        from ser_kd.pipeline.resources import student_files
 
         counterpart = own_run.student_path
         if model.absolute() == counterpart:

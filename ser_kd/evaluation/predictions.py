@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from ser_kd import audio, files
-from ser_kd.audio import Waveform, to_float, to_int16
+from ser_kd import files
+from ser_kd.audio import decoding
+from ser_kd.audio.decoding import Waveform, to_float, to_int16
 from ser_kd.corpora import Clip
-from ser_kd.predict import Predictor
+from ser_kd.inference.predictor import Predictor
 
 _BATCH = 64
 
@@ -36,7 +37,7 @@ def predict_waveforms(predictor: Predictor, waveforms: Iterable[Waveform]) -> np
             totals[clip] += row
 
     for clip, waveform in enumerate(waveforms):
-        windows = audio.windows(
+        windows = decoding.windows(
             to_float(to_int16(waveform)),
             frontend.window_samples,
             frontend.window_hop_samples,

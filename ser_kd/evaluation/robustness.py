@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from ser_kd import metrics
-from ser_kd.audio import Waveform
-from ser_kd.codecs import opus, telephone
+from ser_kd.audio.codecs import opus, telephone
+from ser_kd.audio.decoding import Waveform
 from ser_kd.evaluation.corruptions import (
     Babble,
     clipped,

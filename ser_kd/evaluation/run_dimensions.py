@@ -7,15 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from ser_kd import data, files, metrics
-from ser_kd.dimensional import DimensionPredictor
+from ser_kd import files, metrics
+from ser_kd.data import batching
+from ser_kd.data.targets import Targets, read_targets
+from ser_kd.distillation.dimensional import DimensionPredictor
 from ser_kd.evaluation.teaching import knows, row_name
-from ser_kd.heads import DIMENSIONS
-from ser_kd.predict import load_keras
-from ser_kd.run import Run, RunData
-from ser_kd.targets import Targets, read_targets
+from ser_kd.runs.data import RunData
+from ser_kd.runs.folder import Run
+from ser_kd.students.heads import DIMENSIONS
+from ser_kd.students.saved import load_keras
 from ser_kd.teachers.crossfit import targets_path
-from ser_kd.tflite import TFLiteModel
+from ser_kd.tflite.interpreters import TFLiteModel
 
 FILE = "dimensions.json"
 _Predict = Callable[[list[str]], np.ndarray]
@@ -120,7 +122,7 @@ def _out_of_fold(
 
 
 def _models(run: Run, run_data: RunData) -> dict[str, _Predict]:
-    windowing = data.Windowing.of(run.config.audio, run.config.logmel)
+    windowing = batching.Windowing.of(run.config.audio, run.config.logmel)
     teachers = run.config.teachers_in_use
     taught = "student, distilled" if teachers else run.baseline_name
     paths = {taught: run.dimensions_path}
@@ -134,9 +136,9 @@ def _models(run: Run, run_data: RunData) -> dict[str, _Predict]:
     def int8(ids: list[str]) -> np.ndarray:
         model = TFLiteModel(run.export_dir / "student_dimensions_int8.tflite", output=DIMENSIONS)
         arrays, window = run_data.logmel.select(ids), model.input_shape[1]
-        batches = data.evaluation_batches(arrays, windowing, window, 64)
+        batches = batching.evaluation_batches(arrays, windowing, window, 64)
         values = ((clips, model.predict(windows)) for clips, windows, _ in batches)
-        return data.average_windows(arrays, values, model.output_shape[1])
+        return batching.average_windows(arrays, values, model.output_shape[1])
 
     return {**{name: from_keras(path) for name, path in paths.items()}, f"{taught}, int8": int8}
 

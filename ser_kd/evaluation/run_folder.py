@@ -8,7 +8,7 @@ from ser_kd import files
 
 # ``ser_kd.run`` needs TensorFlow (5 s): a .tflite outside of a run's folder does without.
 if TYPE_CHECKING:
-    from ser_kd.run import Run
+    from ser_kd.runs.folder import Run
 
 
 def find_run(model: Path) -> "Run | None":
@@ -16,7 +16,7 @@ def find_run(model: Path) -> "Run | None":
     folder = model.absolute().parent
     for place in (folder, folder.parent):
         if (place / "config.json").is_file():
-            from ser_kd.run import Run
+            from ser_kd.runs.folder import Run
 
             return Run.open(place)
     return None

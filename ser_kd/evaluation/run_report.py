@@ -8,9 +8,10 @@ from ser_kd.evaluation.clips import Choice
 from ser_kd.evaluation.model import evaluate
 from ser_kd.evaluation.predictions import write_csv
 from ser_kd.evaluation.report import write_report
+from ser_kd.pipeline.resources import student_files
 from ser_kd.progress import say
-from ser_kd.resources import student_files
-from ser_kd.run import Run, RunData
+from ser_kd.runs.data import RunData
+from ser_kd.runs.folder import Run
 from ser_kd.teachers.crossfit import targets_path
 
 

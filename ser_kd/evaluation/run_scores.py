@@ -7,17 +7,20 @@ from typing import Any
 import keras
 import numpy as np
 
-from ser_kd import data, files, metrics
+from ser_kd import files, metrics
 from ser_kd.config import Config
+from ser_kd.data import batching, clip_arrays
+from ser_kd.data.targets import ALL_FOLDS, Targets, softmax
+from ser_kd.distillation.logmel_network import LogMelPredictor
 from ser_kd.evaluation import teaching
-from ser_kd.logmel_network import LogMelPredictor
-from ser_kd.predict import Frontend, load_keras
+from ser_kd.inference.frontend import Frontend
+from ser_kd.pipeline.resources import student_files
 from ser_kd.progress import say
-from ser_kd.resources import student_files
-from ser_kd.run import Run, RunData
-from ser_kd.targets import ALL_FOLDS, Targets, softmax
+from ser_kd.runs.data import RunData
+from ser_kd.runs.folder import Run
+from ser_kd.students.saved import load_keras
 from ser_kd.teachers.crossfit import targets_path
-from ser_kd.tflite import TFLiteModel
+from ser_kd.tflite.interpreters import TFLiteModel
 
 _BATCH = 64
 
@@ -113,7 +116,7 @@ def _scores(
 
 def tflite_probs(
     model: TFLiteModel,
-    arrays: data.ClipArrays,
+    arrays: clip_arrays.ClipArrays,
     config: Config,
     classes: int,
     temperature: float = 1.0,
@@ -130,13 +133,13 @@ def tflite_probs(
     Returns:
         float32 ``[clips, classes]``: the mean of the probabilities of each clip's windows.
     """
-    windowing = data.Windowing.of(config.audio, config.logmel)
+    windowing = batching.Windowing.of(config.audio, config.logmel)
     frames = config.logmel.frames(config.audio.window_samples)
-    batches = data.evaluation_batches(arrays, windowing, frames, _BATCH)
+    batches = batching.evaluation_batches(arrays, windowing, frames, _BATCH)
     probs = (
         (clips, softmax(model.predict(windows) / temperature)) for clips, windows, _ in batches
     )
-    return data.average_windows(arrays, probs, classes)
+    return batching.average_windows(arrays, probs, classes)
 
 
 def _out_of_fold_scores(targets: Targets, run_data: RunData) -> dict[str, float] | None:
@@ -158,7 +161,7 @@ def _fold_of(targets: Targets) -> dict[str, int]:
 def _student_predictions(
     run: Run, run_data: RunData
 ) -> dict[str, Callable[[list[str]], np.ndarray]]:
-    windowing = data.Windowing.of(run.config.audio, run.config.logmel)
+    windowing = batching.Windowing.of(run.config.audio, run.config.logmel)
     # As in use: a mean over windows can have another label when they are softened.
     frontend = run.export_dir / "frontend.json"
     temperature = Frontend.read(frontend).temperature if frontend.is_file() else 1.0

@@ -13,7 +13,7 @@ import numpy as np
 
 from ser_kd import metrics
 from ser_kd.config import DistillConfig
-from ser_kd.targets import Targets, mix_teachers, softmax
+from ser_kd.data.targets import Targets, mix_teachers, softmax
 
 # As ``resources.student_files`` names them.
 ALONE, DISTILLED = "student, labels alone", "student, distilled"

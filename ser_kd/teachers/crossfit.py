@@ -22,11 +22,12 @@ from ser_kd.config import (
     VotesTeacherConfig,
     Wav2Vec2TeacherConfig,
 )
-from ser_kd.data import ClipArrays, ClipView, Hears
+from ser_kd.corpora.splits import speaker_folds
+from ser_kd.data.clip_arrays import ClipArrays, ClipView, Hears
+from ser_kd.data.targets import ALL_FOLDS, IN_FOLD, Targets, read_targets, write_targets
 from ser_kd.progress import say
-from ser_kd.run import Run, RunData
-from ser_kd.splits import speaker_folds
-from ser_kd.targets import ALL_FOLDS, IN_FOLD, Targets, read_targets, write_targets
+from ser_kd.runs.data import RunData
+from ser_kd.runs.folder import Run
 from ser_kd.teachers.prediction import Predictor, forget_shards, predict_in_shards
 
 FOLD_RECORD = "fold.json"

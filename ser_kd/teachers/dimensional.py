@@ -14,24 +14,26 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ser_kd import data, files, fitting
+from ser_kd import files
 from ser_kd.config import Config, DimensionalTeacherConfig
-from ser_kd.data import ClipArrays, ClipView, one_cell_per_clip
+from ser_kd.corpora.splits import speaker_folds
+from ser_kd.data import batching
+from ser_kd.data.clip_arrays import ClipArrays, ClipView, one_cell_per_clip
+from ser_kd.data.targets import Targets
+from ser_kd.distillation import fit_loop
+from ser_kd.distillation.multi_task import MultiTaskDistiller
 from ser_kd.errors import UserError
-from ser_kd.heads import DIMENSIONS, LOGITS
-from ser_kd.modalities import Modality, require_all, stored_modality, teacher_modality
-from ser_kd.multi_task import MultiTaskDistiller
-from ser_kd.predict import load_keras
 from ser_kd.progress import say
-from ser_kd.run import RunData
-from ser_kd.splits import speaker_folds
-from ser_kd.targets import Targets
+from ser_kd.runs.data import RunData
+from ser_kd.students.heads import DIMENSIONS, LOGITS
+from ser_kd.students.saved import load_keras
 from ser_kd.teachers.dimensional_network import (
     EMBEDDING,
     SOURCE_WEIGHTS,
     dimensional_network,
     outputs_of,
 )
+from ser_kd.teachers.modalities import Modality, require_all, stored_modality, teacher_modality
 from ser_kd.teachers.prediction import Predictor
 
 WEIGHTS_FILE = "source_weights.json"
@@ -103,7 +105,7 @@ class DimensionalTeacher:
             )
         # Before the seed is set: other teachers may be trained for it.
         arrays = self.arrays([(clip_id, 0) for clip_id in ids])
-        seed = fitting.network_seed(self.config.seed, label)
+        seed = fit_loop.network_seed(self.config.seed, label)
         keras.utils.set_random_seed(seed)
         labels = self.run_data.one_hot(ids)
         smooth = teacher.fit.label_smoothing
@@ -134,17 +136,17 @@ class DimensionalTeacher:
 
         def batches(epochs: range) -> tf.data.Dataset:
             size = teacher.fit.batch_size
-            return data.training_batches(arrays, targets, 1, 0, _whole_rows, size, seed, epochs)
+            return batching.training_batches(arrays, targets, 1, 0, _whole_rows, size, seed, epochs)
 
         steps = max(1, len(arrays) // teacher.fit.batch_size)
         state = directory / path.stem
-        fitting.fit(
+        fit_loop.fit(
             distiller, batches, steps, teacher.fit, state, label, rate_scale=_faster_source_weights
         )
         self._write_weights(model, directory, label)
         with files.atomic(path) as partial:
             model.save(partial)
-        fitting.forget_state(state)
+        fit_loop.forget_state(state)
 
     def predictor(self, directory: Path) -> Predictor:
         """Rows of ``arrays`` -> probabilities, embedding, dimensions ``[clips, dimensions]``.

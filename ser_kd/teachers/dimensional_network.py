@@ -11,8 +11,8 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from ser_kd.heads import DIMENSIONS, LOGITS, CutOff
-from ser_kd.layers import Standardize
+from ser_kd.students.heads import DIMENSIONS, LOGITS, CutOff
+from ser_kd.students.layers import Standardize
 
 EMBEDDING = "embedding"
 SOURCE_WEIGHTS = "source_weights"

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ser_kd import files
-from ser_kd.data import ClipArrays
+from ser_kd.data.clip_arrays import ClipArrays
 from ser_kd.progress import duration, say
 
 _CLIPS_PER_FILE = 256

@@ -9,19 +9,21 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ser_kd import data, files, fitting
+from ser_kd import files
 from ser_kd.config import Config, Wav2Vec2TeacherConfig
-from ser_kd.distiller import Distiller
+from ser_kd.data import batching, clip_arrays
+from ser_kd.distillation import fit_loop
+from ser_kd.distillation.distiller import Distiller
 from ser_kd.encoder.architecture import architecture
 from ser_kd.encoder.checkpoint import SAMPLE_RATE_HZ, Checkpoint, open_checkpoint
 from ser_kd.encoder.model import SpeechEncoder
 from ser_kd.errors import UserError
 from ser_kd.progress import say
-from ser_kd.run import RunData
+from ser_kd.runs.data import RunData
 from ser_kd.teachers.classifier import Frozen, SpeechClassifier
 from ser_kd.teachers.feature_store import FeatureStore
 from ser_kd.teachers.prediction import Predictor
-from ser_kd.teachers.waveforms import map_clips, trimmed
+from ser_kd.teachers.waveform_batches import map_clips, trimmed
 
 _BATCH = 16
 _BATCHES_PER_BUCKET = 16
@@ -68,7 +70,7 @@ class Wav2Vec2Teacher:
         if path.exists():
             return
         teacher, config = self.teacher, self.config
-        seed = fitting.network_seed(config.seed, label)
+        seed = fit_loop.network_seed(config.seed, label)
         keras.utils.set_random_seed(seed)
         arrays = self.run_data.waveforms.select(ids)
         labels = self.run_data.one_hot(arrays.ids)
@@ -84,10 +86,10 @@ class Wav2Vec2Teacher:
         }
         rate_scale = None
         window, bucket = config.audio.window_samples, 0
-        transform: data.Transform = _waveform_inputs
+        transform: batching.Transform = _waveform_inputs
         if self.frozen == "encoder":
             means = self._features(directory).features(arrays)
-            arrays = data.one_cell_per_clip(arrays.ids, means)
+            arrays = clip_arrays.one_cell_per_clip(arrays.ids, means)
             window, transform = 1, _feature_inputs
         else:
             transform = trimmed(transform, config.audio.sample_rate_hz)
@@ -96,7 +98,7 @@ class Wav2Vec2Teacher:
                 rate_scale = _EncoderRate(teacher.encoder_learning_rate / teacher.fit.learning_rate)
 
         def batches(epochs: range) -> tf.data.Dataset:
-            return data.training_batches(
+            return batching.training_batches(
                 arrays,
                 targets,
                 window,
@@ -109,7 +111,7 @@ class Wav2Vec2Teacher:
             )
 
         steps = max(1, len(arrays) // teacher.fit.batch_size)
-        fitting.fit(
+        fit_loop.fit(
             distiller,
             batches,
             steps,
@@ -121,7 +123,7 @@ class Wav2Vec2Teacher:
         )
         with files.atomic(path) as partial:
             model.save(partial)
-        fitting.forget_state(directory / path.stem)
+        fit_loop.forget_state(directory / path.stem)
 
     def _build(self, classes: int) -> SpeechClassifier:
         teacher = self.teacher
@@ -161,7 +163,7 @@ class Wav2Vec2Teacher:
             run = _compiled(model, lambda inputs: model.layer_means(inputs))
             shape = (model.head.settings["layer_count"], model.head.settings["dim"])
 
-            def extract(clips: data.ClipArrays) -> np.ndarray:
+            def extract(clips: clip_arrays.ClipArrays) -> np.ndarray:
                 return self._map(run, clips).reshape(len(clips), *shape)
 
             assert self._checkpoint is not None  # nothing else can be frozen as a whole
@@ -169,8 +171,8 @@ class Wav2Vec2Teacher:
             self._store = FeatureStore(folder, extract, self.name)
         return self._store
 
-    def _map(self, run: Any, clips: data.ClipArrays) -> np.ndarray:
-        windowing = data.Windowing.of(self.config.audio, self.config.logmel)
+    def _map(self, run: Any, clips: clip_arrays.ClipArrays) -> np.ndarray:
+        windowing = batching.Windowing.of(self.config.audio, self.config.logmel)
         return map_clips(run, clips, windowing, self.config.audio.sample_rate_hz, _BATCH)
 
     def predictor(self, directory: Path) -> Predictor:
@@ -178,7 +180,7 @@ class Wav2Vec2Teacher:
         (path,) = self.network_paths(directory)
         model = cast(SpeechClassifier, keras.models.load_model(path))
 
-        def predict(arrays: data.ClipArrays) -> tuple[np.ndarray, np.ndarray]:
+        def predict(arrays: clip_arrays.ClipArrays) -> tuple[np.ndarray, np.ndarray]:
             if self.frozen == "encoder":
                 means = self._features(directory).features(arrays)
                 values = _joined(*model.head.from_means(tf.constant(means), training=False)).numpy()
@@ -235,7 +237,7 @@ def _compiled(model: SpeechClassifier, function: Any) -> Any:
 
 
 def _waveform_inputs(windows: Any, lengths: Any, targets: Any, seed: Any) -> Any:
-    x, y = data.waveform_transform(windows, lengths, targets, seed)
+    x, y = batching.waveform_transform(windows, lengths, targets, seed)
     return x, {"labels": y["labels"]}, y["weight"]
 
 
@@ -246,7 +248,7 @@ def _feature_inputs(windows: Any, lengths: Any, targets: Any, seed: Any) -> Any:
 @contextlib.contextmanager
 def precision(name: str, notify: Callable[[str], None]) -> Iterator[None]:
     """Layers made inside compute in this precision; on a CPU, which would only lose, in float32."""
-    if name != "float32" and not fitting.on_gpu():
+    if name != "float32" and not fit_loop.on_gpu():
         notify(f"  no GPU: precision = {name!r} is not used, the teacher trains in float32")
         name = "float32"
     before = keras.config.dtype_policy()

@@ -13,24 +13,26 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ser_kd import data, files, fitting
+from ser_kd import files
 from ser_kd.config import Config, FusionTeacherConfig
-from ser_kd.data import ClipArrays, ClipView
-from ser_kd.dialogues import Neighbour, neighbours
-from ser_kd.distiller import Distiller
+from ser_kd.corpora.dialogues import Neighbour, neighbours
+from ser_kd.corpora.splits import speaker_folds
+from ser_kd.data import batching, clip_arrays
+from ser_kd.data.clip_arrays import ClipArrays, ClipView
+from ser_kd.data.targets import Targets
+from ser_kd.distillation import fit_loop
+from ser_kd.distillation.distiller import Distiller
 from ser_kd.errors import UserError
-from ser_kd.modalities import (
+from ser_kd.progress import say
+from ser_kd.runs.data import RunData
+from ser_kd.teachers.fusion_network import FusionNetwork, RowLayout
+from ser_kd.teachers.modalities import (
     Modality,
     file_modality,
     kept_modalities,
     teacher_modality,
     votes_modality,
 )
-from ser_kd.progress import say
-from ser_kd.run import RunData
-from ser_kd.splits import speaker_folds
-from ser_kd.targets import Targets
-from ser_kd.teachers.fusion_network import FusionNetwork, RowLayout
 from ser_kd.teachers.prediction import Predictor
 
 TargetsOf = Callable[[str], Targets]
@@ -97,8 +99,8 @@ class FusionTeacher:
             return
         network = self.network
         # Before the seed is set: other teachers may be trained for it.
-        arrays = data.one_cell_per_clip(ids, self._rows([(clip_id, 0) for clip_id in ids]))
-        seed = fitting.network_seed(self.config.seed, label)
+        arrays = clip_arrays.one_cell_per_clip(ids, self._rows([(clip_id, 0) for clip_id in ids]))
+        seed = fit_loop.network_seed(self.config.seed, label)
         keras.utils.set_random_seed(seed)
         labels = self.run_data.one_hot(ids)
         smooth = network.fit.label_smoothing
@@ -108,15 +110,15 @@ class FusionTeacher:
         distiller = Distiller(model, label_weight=1.0, logit_weight=0.0, name="teacher")
 
         def batches(epochs: range) -> tf.data.Dataset:
-            return data.training_batches(
+            return batching.training_batches(
                 arrays, targets, 1, 0, self._masked, network.fit.batch_size, seed, epochs
             )
 
         steps = max(1, len(arrays) // network.fit.batch_size)
-        fitting.fit(distiller, batches, steps, network.fit, directory / path.stem, label)
+        fit_loop.fit(distiller, batches, steps, network.fit, directory / path.stem, label)
         with files.atomic(path) as partial:
             model.save(partial)
-        fitting.forget_state(directory / path.stem)
+        fit_loop.forget_state(directory / path.stem)
 
     def predictor(self, directory: Path) -> Predictor:
         """Rows of ``arrays`` -> probabilities ``[clips, classes]``, embedding ``[clips, width]``.
@@ -159,7 +161,7 @@ class FusionTeacher:
         shown = self.teacher.modalities_at_prediction or tuple(self.network.modalities)
         rows = self._rows(views)
         rows[:, :, self._layout.flags] *= [float(key in shown) for key in self._layout.sizes]
-        return data.one_cell_per_clip([clip_id for clip_id, _ in views], rows)
+        return clip_arrays.one_cell_per_clip([clip_id for clip_id, _ in views], rows)
 
     def _build(self, classes: int) -> FusionNetwork:
         network = self.network

@@ -12,13 +12,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ser_kd import data, files, fitting
+from ser_kd import files
 from ser_kd.config import Config, LinguisticTeacherConfig
-from ser_kd.data import ClipArrays, ClipView, one_cell_per_clip
-from ser_kd.distiller import Distiller
+from ser_kd.data import batching
+from ser_kd.data.clip_arrays import ClipArrays, ClipView, one_cell_per_clip
+from ser_kd.distillation import fit_loop
+from ser_kd.distillation.distiller import Distiller
 from ser_kd.errors import UserError
 from ser_kd.progress import say
-from ser_kd.run import RunData
+from ser_kd.runs.data import RunData
 from ser_kd.teachers.linguistic_network import TextClassifier, token_encoder
 from ser_kd.teachers.prediction import Predictor
 
@@ -62,7 +64,7 @@ class LinguisticTeacher:
         if path.exists():
             return
         self._note()
-        fit, seed = self.teacher.fit, fitting.network_seed(self.config.seed, label)
+        fit, seed = self.teacher.fit, fit_loop.network_seed(self.config.seed, label)
         keras.utils.set_random_seed(seed)
         arrays = self.arrays([(clip_id, 0) for clip_id in ids])
         labels = self.run_data.one_hot(ids)
@@ -72,15 +74,15 @@ class LinguisticTeacher:
         distiller = Distiller(model, label_weight=1.0, logit_weight=0.0, name="teacher")
 
         def batches(epochs: range) -> tf.data.Dataset:
-            return data.training_batches(
+            return batching.training_batches(
                 arrays, targets, 1, 0, _one_row, fit.batch_size, seed, epochs
             )
 
         steps = max(1, len(arrays) // fit.batch_size)
-        fitting.fit(distiller, batches, steps, fit, directory / path.stem, label)
+        fit_loop.fit(distiller, batches, steps, fit, directory / path.stem, label)
         with files.atomic(path) as partial:
             model.save(partial)
-        fitting.forget_state(directory / path.stem)
+        fit_loop.forget_state(directory / path.stem)
 
     def _build(self, classes: int) -> TextClassifier:
         teacher = self.teacher

@@ -19,13 +19,15 @@ from keras import layers, ops
 
 from ser_kd import files
 from ser_kd.config import Config, LiveTeacherConfig
-from ser_kd.data import ClipArrays, Hears, Windowing
-from ser_kd.distiller import LiveTeaching
-from ser_kd.initial_weights import require_same_input
-from ser_kd.logmel_network import LogMelPredictor
-from ser_kd.predict import load_keras
-from ser_kd.run import Run, RunData
-from ser_kd.targets import softmax
+from ser_kd.data.batching import Windowing
+from ser_kd.data.clip_arrays import ClipArrays, Hears
+from ser_kd.data.targets import softmax
+from ser_kd.distillation.distiller import LiveTeaching
+from ser_kd.distillation.logmel_network import LogMelPredictor
+from ser_kd.runs.data import RunData
+from ser_kd.runs.folder import Run
+from ser_kd.students.initial_weights import require_same_input
+from ser_kd.students.saved import load_keras
 from ser_kd.teachers.prediction import Predictor
 
 _LEAST_PROBABILITY = 1e-12

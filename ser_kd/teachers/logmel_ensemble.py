@@ -9,12 +9,14 @@ from typing import Literal
 import keras
 import numpy as np
 
-from ser_kd import files, fitting
+from ser_kd import files
 from ser_kd.config import LABELS_ONLY, Config, EnsembleTeacherConfig
-from ser_kd.data import ClipArrays, Windowing, feature_statistics, restandardize
+from ser_kd.data.batching import Windowing
+from ser_kd.data.clip_arrays import ClipArrays, feature_statistics, restandardize
+from ser_kd.distillation import fit_loop
+from ser_kd.distillation.logmel_network import LogMelPredictor, train_logmel_network
 from ser_kd.errors import UserError
-from ser_kd.logmel_network import LogMelPredictor, train_logmel_network
-from ser_kd.run import RunData
+from ser_kd.runs.data import RunData
 from ser_kd.teachers.prediction import Predictor
 
 
@@ -61,13 +63,13 @@ class LogMelEnsemble:
                 LABELS_ONLY,
                 self.config.audio,
                 self.config.logmel,
-                fitting.network_seed(self.config.seed, name),
+                fit_loop.network_seed(self.config.seed, name),
                 name,
                 state,
             )
             with files.atomic(path) as partial:
                 model.save(partial)
-            fitting.forget_state(state)
+            fit_loop.forget_state(state)
 
     def predictor(self, directory: Path) -> Predictor:
         """Log-mel -> probabilities ``[clips, classes]``, the members' embeddings side by side."""

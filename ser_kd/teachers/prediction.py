@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ser_kd import files
-from ser_kd.data import ClipArrays, ClipView
+from ser_kd.data.clip_arrays import ClipArrays, ClipView
 from ser_kd.progress import duration, say
 
 Predictor = Callable[[ClipArrays], tuple[np.ndarray, ...]]

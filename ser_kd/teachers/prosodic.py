@@ -18,14 +18,18 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ser_kd import audio, data, files, fitting, prosody
+from ser_kd import files
+from ser_kd.audio import decoding, prosody
 from ser_kd.config import Config, ProsodicTeacherConfig
-from ser_kd.data import ClipArrays, Windowing
-from ser_kd.distiller import Distiller
+from ser_kd.data import batching, clip_arrays
+from ser_kd.data.batching import Windowing
+from ser_kd.data.clip_arrays import ClipArrays
+from ser_kd.distillation import fit_loop
+from ser_kd.distillation.distiller import Distiller
+from ser_kd.distillation.logmel_network import LogMelPredictor
 from ser_kd.errors import UserError
-from ser_kd.logmel_network import LogMelPredictor
 from ser_kd.progress import duration, say
-from ser_kd.run import RunData
+from ser_kd.runs.data import RunData
 from ser_kd.teachers.prediction import Predictor
 from ser_kd.teachers.prosodic_network import (
     Statistics,
@@ -90,12 +94,12 @@ class ProsodicTeacher:
             model = self._train_member(arrays, statistics, name, directory / path.stem)
             with files.atomic(path) as partial:
                 model.save(partial)
-            fitting.forget_state(directory / path.stem)
+            fit_loop.forget_state(directory / path.stem)
 
     def _train_member(
         self, arrays: ClipArrays, statistics: Statistics, name: str, state: Path
     ) -> keras.Model:
-        fit, seed = self.teacher.fit, fitting.network_seed(self.config.seed, name)
+        fit, seed = self.teacher.fit, fit_loop.network_seed(self.config.seed, name)
         keras.utils.set_random_seed(seed)
         labels = self.run_data.one_hot(arrays.ids)
         classes = labels.shape[1]
@@ -106,13 +110,13 @@ class ProsodicTeacher:
         targets = {"labels": labels * (1.0 - smooth) + smooth / classes}
 
         def batches(epochs: range) -> tf.data.Dataset:
-            return data.training_batches(
+            return batching.training_batches(
                 arrays, targets, window, 0, _unchanged, fit.batch_size, seed, epochs
             )
 
         distiller = Distiller(model, label_weight=1.0, logit_weight=0.0, name="teacher")
         steps = max(1, len(arrays) // fit.batch_size)
-        fitting.fit(distiller, batches, steps, fit, state, name)
+        fit_loop.fit(distiller, batches, steps, fit, state, name)
         return model
 
     def predictor(self, directory: Path) -> Predictor:
@@ -218,7 +222,7 @@ class DescriptorStore:
         keys = [hashlib.sha256(clip.tobytes()).hexdigest() for clip in clips]
         missing = {k: c for k, c in zip(keys, clips, strict=True) if k not in self._known}
         self._describe(missing)
-        return data.join(
+        return clip_arrays.join(
             waveforms.ids, [self._known[key] for key in keys], waveforms.samples, self._nothing
         )
 
@@ -226,7 +230,7 @@ class DescriptorStore:
     def _nothing(self) -> ClipArrays:
         hop = prosody.hop_samples(self.sample_rate_hz)
         values = np.empty((0, len(prosody.FEATURES[self.features][0]) + 1), np.float32)
-        return replace(data.NO_WAVEFORMS, values=values, cell_samples=hop)
+        return replace(clip_arrays.NO_WAVEFORMS, values=values, cell_samples=hop)
 
     def _describe(self, missing: Mapping[str, np.ndarray]) -> None:
         # Long clips first, so that the time left is not underestimated.
@@ -238,7 +242,7 @@ class DescriptorStore:
             for first in range(0, len(order), _CLIPS_PER_FILE):
                 chosen = order[first : first + _CLIPS_PER_FILE]
                 parts: list[np.ndarray] = []
-                for values in run(compute, [audio.to_float(missing[key]) for key in chosen]):
+                for values in run(compute, [decoding.to_float(missing[key]) for key in chosen]):
                     real = np.ones((len(values), 1), np.float32)
                     progress.add(len(missing[chosen[len(parts)]]))
                     parts.append(np.concatenate([values, real], axis=1))

@@ -7,10 +7,10 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from ser_kd.audio.prosody import Descriptor
 from ser_kd.config import ProsodicTeacherConfig
-from ser_kd.layers import Standardize
-from ser_kd.prosody import Descriptor
-from ser_kd.student import categorical_head
+from ser_kd.students.architectures import categorical_head
+from ser_kd.students.layers import Standardize
 
 _SMALLEST_DEVIATION = 1e-6
 _LARGEST = 10.0

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from ser_kd.config import VotesTeacherConfig
-from ser_kd.data import ClipArrays, ClipView, Hears, one_cell_per_clip
-from ser_kd.modalities import Modality, require_all
-from ser_kd.run import RunData
+from ser_kd.data.clip_arrays import ClipArrays, ClipView, Hears, one_cell_per_clip
+from ser_kd.runs.data import RunData
+from ser_kd.teachers.modalities import Modality, require_all
 from ser_kd.teachers.prediction import Predictor
 
 _PARTS = ("training", "validation", "test", "unlabelled")

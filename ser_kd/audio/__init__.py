@@ -1,0 +1,1 @@
+"""Sound and its features: decoding, windows, log-mel, augmentation, views, voice activity."""

@@ -1,0 +1,1 @@
+"""Clips as arrays, batches and targets: what networks are trained on."""

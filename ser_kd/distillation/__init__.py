@@ -1,0 +1,1 @@
+"""Teaching a student: the Distiller, its losses and the training loop."""

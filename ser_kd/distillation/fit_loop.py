@@ -1,0 +1,296 @@
+"""Training one network: schedule, checkpoints, history, resuming. Used by students and teachers."""
+
+import json
+import math
+import time
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ser_kd import files
+from ser_kd.config import FitConfig
+from ser_kd.distillation.distiller import Distiller
+from ser_kd.distillation.optimizer import LinearDecay, ScaledAdamW
+from ser_kd.errors import UserError
+from ser_kd.progress import duration, say
+
+HISTORY = "history.jsonl"
+_STATE = "training_state.npz"
+_LOGS = "tensorboard"
+_BATCHES_AHEAD = 4
+
+
+def on_gpu() -> bool:
+    return bool(tf.config.list_physical_devices("GPU"))
+
+
+def make_deterministic() -> None:
+    """Lets TensorFlow use nothing but operations that always give the same result.
+
+    For the whole process, from now on. On a CPU this costs nothing that could be measured
+    (benchmarks/README.md); on a GPU some operations become slower.
+    """
+    tf.config.experimental.enable_op_determinism()
+
+
+def compile_for_training(
+    model: Distiller,
+    config: FitConfig,
+    steps_per_epoch: int,
+    rate_scale: Callable[[str], float] | None = None,
+    varying_shapes: bool = False,
+) -> None:
+    """AdamW with linear warm-up and decay; each variable's gradient is clipped to norm 5.
+
+    Biases, normalisation scales and other vectors are not decayed. XLA stays off on a CPU, where
+    it makes depthwise convolutions many times slower, and where shapes vary, each of which it would
+    compile anew.
+
+    Args:
+        model: A built distiller.
+        config: Learning rate and schedule.
+        steps_per_epoch: Batches per epoch.
+        rate_scale: Variable path -> factor on the learning rate; None = 1 for all.
+        varying_shapes: Whether batches differ in shape.
+    """
+    # Keras' schedules count batches, also where several of them make one update.
+    warmup_steps = round(config.warmup_epochs * steps_per_epoch)
+    total_steps = config.epochs * steps_per_epoch
+    schedule: keras.optimizers.schedules.LearningRateSchedule
+    if config.decay == "linear":
+        schedule = LinearDecay(
+            config.learning_rate, config.final_learning_rate, warmup_steps, total_steps
+        )
+    else:
+        schedule = keras.optimizers.schedules.CosineDecay(
+            initial_learning_rate=0.0 if warmup_steps else config.learning_rate,
+            decay_steps=max(1, total_steps - warmup_steps),
+            alpha=config.final_learning_rate / config.learning_rate,
+            warmup_target=config.learning_rate if warmup_steps else None,
+            warmup_steps=warmup_steps,
+        )
+    settings = {
+        "learning_rate": schedule,
+        "weight_decay": config.weight_decay,
+        "clipnorm": 5.0,
+        "gradient_accumulation_steps": (
+            config.accumulation_steps if config.accumulation_steps > 1 else None
+        ),
+    }
+    optimizer = (
+        keras.optimizers.AdamW(**settings)
+        if rate_scale is None
+        else ScaledAdamW(rate_scale, **settings)
+    )
+    vectors = [weight for weight in model.trainable_weights if len(weight.shape) < 2]
+    optimizer.exclude_from_weight_decay(var_list=vectors)
+    xla = on_gpu() and not varying_shapes
+    model.compile(optimizer=optimizer, jit_compile="auto" if xla else False)
+
+
+@dataclass
+class TrainingState:
+    """What resuming needs: every variable, the best epoch so far, the sum of the last epochs'."""
+
+    model: Distiller
+    directory: Path
+    epochs_done: int = 0
+    best_score: float = -math.inf
+    best_epoch: int = 0
+    best_weights: list[np.ndarray] = field(default_factory=list)
+    weight_sums: list[np.ndarray] = field(default_factory=list)
+
+    @property
+    def path(self) -> Path:
+        return self.directory / _STATE
+
+    def _variables(self) -> list[Any]:
+        # variables, not weights: the dropout generators' states are among them.
+        metrics = {id(v) for metric in self.model.metrics for v in metric.variables}
+        own = [v for v in self.model.variables if id(v) not in metrics]
+        optimizer = {id(v) for v in self.model.optimizer.variables}
+        return [v for v in own if id(v) not in optimizer] + list(self.model.optimizer.variables)
+
+    def save(self) -> None:
+        arrays = {f"variable_{i}": np.asarray(v) for i, v in enumerate(self._variables())}
+        arrays |= {f"best_{i}": weight for i, weight in enumerate(self.best_weights)}
+        arrays |= {f"sum_{i}": total for i, total in enumerate(self.weight_sums)}
+        facts = [self.epochs_done, self.best_score, self.best_epoch]
+        files.write_npz(self.path, facts=np.array(facts, np.float64), **arrays)
+
+    def restore(self) -> None:
+        """Reads the state file, where there is one."""
+        self.model.optimizer.build(self.model.trainable_variables)
+        if not self.path.exists():
+            return
+        with np.load(self.path) as stored:
+            facts = stored["facts"]
+            for index, variable in enumerate(self._variables()):
+                variable.assign(stored[f"variable_{index}"])
+            self.best_weights = _numbered(stored, "best_")
+            self.weight_sums = _numbered(stored, "sum_")
+        self.epochs_done, self.best_epoch = int(facts[0]), int(facts[2])
+        self.best_score = float(facts[1])
+
+
+def _numbered(stored: Mapping[str, np.ndarray], start: str) -> list[np.ndarray]:
+    count = sum(name.startswith(start) for name in stored)
+    return [stored[f"{start}{i}"] for i in range(count)]
+
+
+class _EpochEnd(keras.callbacks.Callback):
+    """After each epoch: score, best weights, one line for the reader, history, state on disk."""
+
+    def __init__(
+        self,
+        state: TrainingState,
+        name: str,
+        config: FitConfig,
+        score: Callable[[], Mapping[str, float]] | None,
+        chosen_by: str,
+    ) -> None:
+        super().__init__()
+        self.state, self.name, self.epochs, self.score = state, name, config.epochs, score
+        self.chosen_by = f"validation_{chosen_by}"
+        self.averaged_epochs = config.averaged_epochs
+        self.first = state.epochs_done
+        self.start = time.monotonic()
+        self.epoch_start = self.start
+        self.writer = tf.summary.create_file_writer(str(state.directory / _LOGS))
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.epoch_start = time.monotonic()
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        if not math.isfinite(logs["loss"]):
+            raise UserError(
+                f"{self.name}: the loss became {logs['loss']} in epoch {self.state.epochs_done + 1}"
+                f", batch {batch + 1}; look for broken audio, or begin a new --run-dir with a "
+                "lower fit.learning_rate"
+            )
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        state = self.state
+        values = {key: float(value) for key, value in logs.items()}
+        values["seconds"] = time.monotonic() - self.epoch_start
+        values["learning_rate"] = float(self.model.optimizer.learning_rate)
+        if self.score is not None:
+            values |= {f"validation_{key}": value for key, value in self.score().items()}
+            if values[self.chosen_by] > state.best_score:
+                state.best_score, state.best_epoch = values[self.chosen_by], epoch + 1
+                state.best_weights = [np.asarray(w) for w in self.model.student.weights]
+        if epoch + 1 > self.epochs - self.averaged_epochs:
+            weights = [np.asarray(w, np.float64) for w in self.model.student.weights]
+            sums = state.weight_sums or [np.zeros_like(w) for w in weights]
+            state.weight_sums = [total + w for total, w in zip(sums, weights, strict=True)]
+        state.epochs_done = epoch + 1
+        self._write_history({"epoch": epoch + 1, **values})
+        state.save()
+        with self.writer.as_default(step=epoch + 1):
+            for key, value in values.items():
+                tf.summary.scalar(key, value)
+        self.writer.flush()
+        done = epoch + 1 - self.first
+        left = (time.monotonic() - self.start) / done * (self.epochs - epoch - 1)
+        shown = [
+            f"{key.replace('validation_', 'val ')} {values[key]:.3f}"
+            for key in ("loss", "accuracy", "agreement", self.chosen_by)
+            if key in values
+        ]
+        say(
+            f"  {self.name} epoch {epoch + 1}/{self.epochs}  {'  '.join(shown)}  "
+            f"({values['seconds']:.1f} s, {duration(left)} left)"
+        )
+
+    def _write_history(self, row: Mapping[str, float]) -> None:
+        """Appends a row; rows of epochs that a kill undid are dropped."""
+        path = self.state.directory / HISTORY
+        rows = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        rows = rows[: int(row["epoch"]) - 1]
+        with files.atomic(path) as partial:
+            partial.write_text("\n".join([*rows, json.dumps(row)]) + "\n", encoding="utf-8")
+
+
+def fit(
+    model: Distiller,
+    batches: Callable[[range], tf.data.Dataset],
+    steps_per_epoch: int,
+    config: FitConfig,
+    directory: Path,
+    name: str,
+    score: Callable[[], Mapping[str, float]] | None = None,
+    rate_scale: Callable[[str], float] | None = None,
+    varying_shapes: bool = False,
+    chosen_by: str = "ua",
+) -> int:
+    """Trains ``model.student``, or goes on where an earlier call was interrupted.
+
+    Args:
+        model: A built distiller.
+        batches: Epoch numbers -> their batches, the same for the same numbers.
+        steps_per_epoch: Batches per epoch.
+        config: Epochs and learning rate.
+        directory: Receives ``history.jsonl``, TensorBoard logs and, until the end, the state.
+        name: For the reader's eyes.
+        score: Scores of the current student (``chosen_by`` among them). If given, the weights of
+            the best epoch are kept; without it, those of the last. With
+            ``config.averaged_epochs`` it is for the reader's eyes alone.
+        rate_scale: Variable path -> factor on the learning rate.
+        varying_shapes: Whether batches differ in shape.
+        chosen_by: The score that is highest in the best epoch.
+
+    Returns:
+        The epoch whose weights the student now has, from 1; of an average, the last one.
+
+    Raises:
+        UserError: The loss is not finite.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    compile_for_training(model, config, steps_per_epoch, rate_scale, varying_shapes)
+    state = TrainingState(model, directory)
+    state.restore()
+    if state.epochs_done:
+        say(f"  {name}: going on after epoch {state.epochs_done}")
+    if state.epochs_done < config.epochs:
+        model.fit(
+            batches(range(state.epochs_done, config.epochs)).prefetch(_BATCHES_AHEAD),
+            initial_epoch=state.epochs_done,
+            epochs=config.epochs,
+            steps_per_epoch=steps_per_epoch,
+            verbose=0,
+            shuffle=False,
+            callbacks=[_EpochEnd(state, name, config, score, chosen_by)],
+        )
+    if state.weight_sums:
+        model.student.set_weights([total / config.averaged_epochs for total in state.weight_sums])
+        if score is not None:
+            value = score()[chosen_by]
+            say(
+                f"  {name}: mean of the last {config.averaged_epochs} epochs  "
+                f"val {chosen_by} {value:.3f}"
+            )
+        return state.epochs_done
+    if state.best_weights:
+        model.student.set_weights(state.best_weights)
+        return state.best_epoch
+    return state.epochs_done
+
+
+def forget_state(directory: Path) -> None:
+    """Removes the resuming state of a training whose model is saved."""
+    (directory / _STATE).unlink(missing_ok=True)
+
+
+def network_seed(seed: int, name: str) -> int:
+    """The seed of one network of a run, below 2^31.
+
+    Every network has its own, made of the run's seed and a name, so that a resumed run, which skips
+    finished networks, trains the rest as an uninterrupted run does.
+    """
+    return (seed * 1_000_003 + zlib.crc32(name.encode())) % 2**31

@@ -1,0 +1,1 @@
+"""Running finished students: files, streams, and what they cost."""

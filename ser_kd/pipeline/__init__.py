@@ -1,0 +1,1 @@
+"""The stages of a run, from a corpus to a table of results."""

@@ -1,0 +1,88 @@
+"""Size, time and memory of everything that a run made: ``resources.json``."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ser_kd import files
+from ser_kd.config import (
+    Config,
+    FileTeacherConfig,
+    FusionTeacherConfig,
+    LinguisticTeacherConfig,
+    TeacherConfig,
+    VotesTeacherConfig,
+    Wav2Vec2TeacherConfig,
+)
+from ser_kd.inference.measure import Example, measure_all
+from ser_kd.progress import say
+from ser_kd.runs.folder import Run
+from ser_kd.students.saved import load_keras
+
+
+def student_files(run: Run) -> dict[str, Path]:
+    """The run's students by the names that its tables show; without teachers there is but one."""
+    alone, distilled = "student, labels alone", "student, distilled"
+    float_student = distilled if run.config.teachers else alone
+    students = {alone: run.baseline_dir / run.student_path.name} if run.config.teachers else {}
+    students[float_student] = run.student_path
+    students[f"{float_student}, int8"] = run.export_dir / "student_int8.tflite"
+    return students
+
+
+def measure_run(run: Run) -> dict[str, Any]:
+    """Measures teachers and students in turns, each in a process of its own.
+
+    A teacher is all of its networks (folds x members): their sizes add up, and they run one after
+    the other. A fusion teacher's are its own, without those of the teachers that it learns from.
+    Teachers whose predictions came from a file, a crowd or another one's networks are not here.
+
+    Returns:
+        By model, as in ``eval.json``: ``parameters``, ``bytes`` and what ``measure_all`` gives.
+    """
+    models: dict[str, list[Path]] = {}
+    examples: list[Example | None] = []
+    for name, teacher in run.config.teachers.items():
+        if isinstance(teacher, FileTeacherConfig | VotesTeacherConfig) or (
+            isinstance(teacher, FusionTeacherConfig) and teacher.network_of
+        ):
+            continue
+        models[f"teacher {name}"] = sorted(run.teacher_dir(name).glob("fold_*/*.keras"))
+        examples.append(_example(teacher, run.config))
+    students = student_files(run)
+    models |= {name: [path] for name, path in students.items()}
+    examples += [None] * len(students)
+    path = run.directory / "resources.json"
+    if files.is_current(path, [file for paths in models.values() for file in paths]):
+        say(f"  {path} is there")
+        known: dict[str, Any] = files.read_json(path)
+        return known
+    measured = measure_all(list(models.values()), examples)
+    result = {
+        name: {
+            "parameters": _parameters(run, paths),
+            "bytes": sum(path.stat().st_size for path in paths),
+            **figures,
+        }
+        for (name, paths), figures in zip(models.items(), measured, strict=True)
+    }
+    files.write_json(path, result)
+    return result
+
+
+def _example(teacher: TeacherConfig, config: Config) -> Example | None:
+    """An input, where noise of the network's own shape will not do."""
+    if isinstance(teacher, LinguisticTeacherConfig):
+        return np.ones((1, 2, teacher.max_tokens), np.int32)  # a full row of some token
+    if not isinstance(teacher, Wav2Vec2TeacherConfig):
+        return None
+    samples = config.audio.window_samples
+    noise = np.random.default_rng(0).normal(0.0, 0.1, (1, samples)).astype(np.float32)
+    return {"waveform": noise, "samples": np.array([samples], np.int32)}
+
+
+def _parameters(run: Run, paths: list[Path]) -> int:
+    if paths[0].suffix == ".tflite":
+        return int(load_keras(run.student_path).count_params())
+    return sum(int(load_keras(path).count_params()) for path in paths)

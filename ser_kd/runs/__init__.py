@@ -1,0 +1,1 @@
+"""The run folder, where all stages meet, and the data that they share."""

@@ -1,0 +1,179 @@
+"""Errors of the user are one line; TensorFlow starts without a word."""
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ser_kd.commands.cli import guarded, stderr_held
+from ser_kd.errors import UserError
+
+ROOT = Path(__file__).parents[2]
+
+
+def raising(error: BaseException):
+    def main() -> int:
+        raise error
+
+    return main
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "line"),
+    [
+        (UserError("no such thing"), 2, "error: no such thing"),
+        (UserError("two\n  lines"), 2, "error: two lines"),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "runs/x.npz"),
+            2,
+            "error: No space left on device (runs/x.npz): free some space, then run the same "
+            "command again",
+        ),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "x"),
+            2,
+            "error: Permission denied (x)",
+        ),
+        (
+            OSError("777221 requested and 522176 written"),
+            2,
+            "error: No space left on device: free some space, then run the same command again",
+        ),
+        (OSError("Can't write\n(failed)"), 2, "error: Can't write (failed)"),
+    ],
+)
+def test_what_a_user_can_mend_is_one_line(capsys, error, status, line):
+    assert guarded(raising(error)) == status
+    assert capsys.readouterr() == ("", line + "\n")
+
+
+def test_ctrl_c_says_how_to_go_on(capsys):
+    assert guarded(raising(KeyboardInterrupt())) == 130
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.strip().startswith("interrupted; what is finished is kept: run the same command")
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_the_status_of_main_is_passed_on(capsys):
+    assert [guarded(lambda status=status: status) for status in (0, 1)] == [0, 1]
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_bug_is_no_error_of_the_user():
+    before = list(sys.meta_path)
+    with pytest.raises(ZeroDivisionError):
+        guarded(lambda: 1 // 0)
+    assert sys.meta_path == before
+
+
+def python(program: str, **options) -> subprocess.CompletedProcess:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    del environment["TF_CPP_MIN_LOG_LEVEL"]
+    return subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, **options
+    )
+
+
+def test_a_reader_that_goes_away_is_no_error():
+    program = (
+        "from ser_kd.commands.cli import guarded; guarded(lambda: [print(i) for i in range(99999)])"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        [sys.executable, "-c", program],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout.readline() == "0\n"
+        process.stdout.close()
+        assert process.stderr.read() == ""
+
+
+def test_held_back_words_are_dropped(capfd):
+    with stderr_held():
+        os.write(2, b"chatter\n")
+    os.write(2, b"ours\n")
+    assert capfd.readouterr().err == "ours\n"
+
+
+def test_held_back_words_are_shown_if_it_fails(capfd):
+    with pytest.raises(ZeroDivisionError), stderr_held():
+        os.write(2, b"reason\n") // 0
+    os.write(2, b"ours\n")
+    assert capfd.readouterr().err == "reason\nours\n"
+
+
+def test_tensorflow_starts_without_a_word_and_with_our_own():
+    program = """
+import os, sys
+from ser_kd.cli import guarded
+def main():
+    print("before", file=sys.stderr)
+    import keras, tensorflow
+    tensorflow.constant(1) + 1
+    print("after", file=sys.stderr)
+    os.write(2, b"from C\\n")
+    assert tensorflow.__spec__.name == "tensorflow"
+    return 3
+sys.exit(guarded(main))
+"""
+    done = python(program)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr == "before\nafter\nfrom C\n"
+
+
+def test_a_tensorflow_that_does_not_load_says_why(tmp_path):
+    (tmp_path / "tensorflow.py").write_text(
+        "import os\nos.write(2, b'missing libfoo\\n')\nraise ImportError('no foo')\n"
+    )
+    program = f"""
+import sys
+sys.path.insert(0, {str(tmp_path)!r})
+from ser_kd.cli import guarded
+guarded(lambda: __import__("tensorflow"))
+"""
+    done = python(program)
+    assert done.returncode == 1
+    assert done.stderr.startswith("missing libfoo\n")
+    assert done.stderr.endswith("ImportError: no foo\n")
+
+
+def test_a_closed_stderr_does_no_harm():
+    program = """
+import os, sys
+os.close(2)
+from ser_kd.cli import guarded, stderr_held
+def main():
+    with stderr_held():
+        import json
+    return 5
+sys.exit(guarded(main))
+"""
+    assert python(program).returncode == 5
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (["train.py", "--help"], ["--recipe", "crema_d_cpu", "--set SECTION.KEY=VALUE"]),
+        (["-m", "ser_kd", "--help"], ["data", "predict"]),
+        (["-m", "ser_kd", "predict", "--help"], ["[MODEL] FILE"]),
+        (["-m", "export", "--help"], ["RUN_DIR", "--force"]),
+    ],
+)
+def test_help_is_there_without_tensorflow(command, words):
+    environment = {**os.environ, "COLUMNS": "80"}
+    program = [sys.executable, "-X", "importtime", *command]
+    done = subprocess.run(program, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0
+    for word in words:
+        assert word in done.stdout
+    imported = {line.split("|")[-1].strip() for line in done.stderr.splitlines()}
+    assert "argparse" in imported
+    assert not imported & {"tensorflow", "keras"}

@@ -1,0 +1,301 @@
+"""Schedule, best epoch, history, and resuming after an interruption and after SIGKILL."""
+
+import dataclasses
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ser_kd.config import AugmentConfig, FitConfig, LogMelConfig
+from ser_kd.data.batching import logmel_transform, training_batches
+from ser_kd.data.clip_arrays import ClipArrays
+from ser_kd.distillation import fit_loop
+from ser_kd.distillation.distiller import Distiller
+from ser_kd.errors import UserError
+
+CLIPS, FRAMES, MELS, CLASSES, BATCH = 48, 12, 4, 3, 6
+STEPS = CLIPS // BATCH
+CONFIG = FitConfig(epochs=4, batch_size=BATCH, learning_rate=0.01, warmup_epochs=1.0)
+
+
+def problem() -> tuple[ClipArrays, dict[str, np.ndarray]]:
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, CLASSES, CLIPS)
+    values = rng.normal(-40.0 + 4.0 * truth[:, None, None], 6.0, (CLIPS, FRAMES, MELS))
+    labels = np.eye(CLASSES, dtype=np.float32)[truth]
+    arrays = ClipArrays(
+        tuple(map(str, range(CLIPS))),
+        values.reshape(-1, MELS).astype(np.float32),
+        FRAMES * np.arange(CLIPS + 1),
+        np.full(CLIPS, 320 * FRAMES),
+        320,
+        -80.0,
+    )
+    return arrays, {"labels": labels, "teacher_logits": 3.0 * labels}
+
+
+def distiller() -> Distiller:
+    """A student with everything that has a state: statistics that move, and dropout."""
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((FRAMES, MELS))
+    x = keras.layers.Dense(8)(keras.layers.Flatten()(keras.layers.Rescaling(0.02)(inputs)))
+    x = keras.layers.ReLU()(keras.layers.BatchNormalization(momentum=0.8)(x))
+    outputs = keras.layers.Dense(CLASSES)(keras.layers.Dropout(0.3)(x))
+    return Distiller(keras.Model(inputs, outputs), 0.5, 0.5, 2.0)
+
+
+def train(
+    directory: Path,
+    config: FitConfig = CONFIG,
+    kill_in_step: int = -1,
+    score: Callable[[], dict[str, float]] | None = None,
+    constant: float = 0.0,
+) -> tuple[Distiller, int]:
+    """Trains; with ``kill_in_step``, until the process kills itself while that batch is made."""
+    arrays, targets = problem()
+    model = distiller()
+    augment = AugmentConfig(time_mask_seconds=0.06, mel_mask_bins=2)
+    logmel = LogMelConfig(mels=MELS)
+    transform = logmel_transform(augment, logmel, np.full(MELS, -40.0, np.float32), 2.0)
+
+    def batches(epochs: range) -> tf.data.Dataset:
+        def killing(number, batch):
+            def kill(number):
+                if number == kill_in_step:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return number
+
+            with tf.control_dependencies([tf.py_function(kill, [number], tf.int64)]):
+                return tf.nest.map_structure(tf.identity, batch)
+
+        dataset = training_batches(arrays, targets, FRAMES, 3, transform, BATCH, 0, epochs).map(
+            lambda x, y: (x + constant, y)
+        )
+        if kill_in_step >= 0:
+            dataset = dataset.enumerate().map(killing)
+        return dataset
+
+    def own_score() -> dict[str, float]:
+        logits = model.student(arrays.values.reshape(CLIPS, FRAMES, MELS), training=False)
+        right = np.argmax(logits, 1) == targets["labels"].argmax(1)
+        return {"ua": float(right.mean()), "wa": float(right.mean())}
+
+    best = fit_loop.fit(model, batches, STEPS, config, directory, "test", score or own_score)
+    return model, best
+
+
+def history(directory: Path) -> list[dict[str, float]]:
+    rows = (directory / fit_loop.HISTORY).read_text().splitlines()
+    return [json.loads(row) for row in rows]
+
+
+def without_times(rows: list[dict[str, float]]) -> list[dict[str, float]]:
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    """An uninterrupted training: model, best epoch, history."""
+    directory = tmp_path_factory.mktemp("straight")
+    model, best = train(directory)
+    return model, best, history(directory)
+
+
+def assert_same_end(straight, model: Distiller, best: int, directory: Path) -> None:
+    """Exactly the same: the tests run on one thread."""
+    expected_model, expected_best, expected_history = straight
+    assert without_times(history(directory)) == without_times(expected_history)
+    assert best == expected_best
+    for one, other in zip(
+        model.student.get_weights(), expected_model.student.get_weights(), strict=True
+    ):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_history_has_one_complete_row_per_epoch(straight):
+    rows = straight[2]
+    assert [row["epoch"] for row in rows] == [1, 2, 3, 4]
+    for row in rows:
+        assert set(row) == {
+            "epoch", "loss", "label_loss", "logit_loss", "accuracy", "agreement",
+            "teacher_entropy", "validation_ua", "validation_wa", "seconds", "learning_rate",
+        }  # fmt: skip
+        assert all(math.isfinite(value) for value in row.values())
+
+
+def test_an_interrupted_training_ends_as_an_uninterrupted_one(straight, tmp_path):
+    rows = iter(straight[2][:2])
+
+    def interrupt() -> dict[str, float]:
+        row = next(rows, None)
+        if row is None:  # epoch 3 is trained, and not yet on record
+            raise KeyboardInterrupt
+        return {"ua": row["validation_ua"], "wa": row["validation_wa"]}
+
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, score=interrupt)
+    assert len(history(tmp_path)) == 2
+    assert_same_end(straight, *train(tmp_path), tmp_path)
+
+
+def test_a_killed_training_ends_as_an_uninterrupted_one(straight, tmp_path):
+    # Four batches are made ahead, so batch 2 * STEPS + 6 is asked for in the third epoch.
+    arguments = [sys.executable, __file__, str(tmp_path), str(2 * STEPS + 6)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    result = subprocess.run(arguments, env=environment, capture_output=True, text=True)
+    assert result.returncode == -signal.SIGKILL, result.stderr[-2_000:]
+    assert [row["epoch"] for row in history(tmp_path)] == [1, 2]
+    assert_same_end(straight, *train(tmp_path), tmp_path)
+
+
+def test_a_finished_training_is_not_trained_again(straight, tmp_path):
+    train(tmp_path)
+    before = (tmp_path / fit_loop.HISTORY).read_bytes()
+    assert_same_end(straight, *train(tmp_path), tmp_path)
+    assert (tmp_path / fit_loop.HISTORY).read_bytes() == before
+    fit_loop.forget_state(tmp_path)
+    fit_loop.forget_state(tmp_path)  # also when there is none
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["history.jsonl", "tensorboard"]
+    assert any((tmp_path / "tensorboard").iterdir())
+
+
+def test_the_weights_of_the_best_epoch_stay(tmp_path):
+    scores, seen = iter([0.2, 0.9, 0.9, 0.1]), []
+
+    def score() -> dict[str, float]:
+        seen.append([np.array(w) for w in current.student.get_weights()])
+        return {"ua": next(scores)}
+
+    current = None
+    original = fit_loop.compile_for_training
+
+    def remember(model, *arguments):
+        nonlocal current
+        current = model
+        original(model, *arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fit_loop, "compile_for_training", remember)
+        model, best = train(tmp_path, score=score)
+    assert best == 2  # the earliest of equals
+    for weight, expected, last in zip(model.student.get_weights(), seen[1], seen[3], strict=True):
+        np.testing.assert_array_equal(weight, expected)
+        assert (weight != last).any()
+
+
+@pytest.fixture
+def weights_after(monkeypatch):
+    """The student's weights after each epoch that was trained, as the state on disk has them."""
+    seen, save = [], fit_loop.TrainingState.save
+
+    def remember(state) -> None:
+        save(state)
+        seen.append([np.array(w) for w in state.model.student.get_weights()])
+
+    monkeypatch.setattr(fit_loop.TrainingState, "save", remember)
+    return seen
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_the_mean_of_the_last_epochs_stays(tmp_path, weights_after, interrupted):
+    config = dataclasses.replace(CONFIG, averaged_epochs=3)
+    if interrupted:  # in the midst of what is averaged
+        count = iter(range(10))
+
+        def stop() -> dict[str, float]:
+            if next(count) == 2:
+                raise KeyboardInterrupt
+            return {"ua": 0.5}
+
+        with pytest.raises(KeyboardInterrupt):
+            train(tmp_path, config, score=stop)
+    model, last = train(tmp_path, config)
+    assert last == config.epochs == len(weights_after)
+    for weight, *each in zip(model.student.get_weights(), *weights_after[1:], strict=True):
+        np.testing.assert_allclose(weight, np.mean(each, axis=0), rtol=1e-6, atol=1e-7)
+        assert (weight != each[-1]).any()
+
+
+def test_without_a_score_the_last_epoch_stays(tmp_path):
+    arrays, targets = problem()
+    model = distiller()
+
+    def batches(epochs):
+        return training_batches(
+            arrays, targets, FRAMES, 0, lambda x, _, y, __: (x, y), BATCH, 0, epochs
+        )
+
+    config = dataclasses.replace(CONFIG, epochs=2)
+    assert fit_loop.fit(model, batches, STEPS, config, tmp_path, "test") == 2
+    assert not any("validation_ua" in row for row in history(tmp_path))
+
+
+def test_a_loss_that_is_not_finite_stops_with_a_clear_message(tmp_path, capsys):
+    with pytest.raises(
+        UserError, match=r"test: the loss became nan in epoch 1, batch 1; look for broken audio"
+    ):
+        train(tmp_path, constant=math.nan)
+    assert not (tmp_path / fit_loop.HISTORY).exists()
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("warmup_epochs", [0.0, 1.5])
+def test_the_schedule_is_warm_up_and_cosine(warmup_epochs):
+    config = FitConfig(
+        epochs=10, learning_rate=0.02, final_learning_rate=0.001, warmup_epochs=warmup_epochs
+    )
+    model = distiller()
+    fit_loop.compile_for_training(model, config, 20)
+    model.optimizer.build(model.trainable_variables)
+    warmup = round(20 * warmup_epochs)
+    for step in (0, 1, 15, 29, 30, 31, 100, 199, 200, 250):
+        model.optimizer.iterations.assign(step)
+        if step < warmup:
+            expected = 0.02 * step / warmup
+        else:
+            done = min(1.0, (step - warmup) / (200 - warmup))
+            expected = 0.001 + (0.02 - 0.001) * 0.5 * (1.0 + math.cos(math.pi * done))
+        assert float(model.optimizer.learning_rate) == pytest.approx(expected, rel=1e-5, abs=1e-9)
+
+
+def test_matrices_are_decayed_and_vectors_are_not():
+    model = distiller()
+    config = FitConfig(learning_rate=0.1, warmup_epochs=0.0, weight_decay=0.5)
+    fit_loop.compile_for_training(model, config, 10)
+    for weight in model.trainable_weights:
+        weight.assign(np.ones(weight.shape))
+    model.optimizer.apply([np.zeros(w.shape, np.float32) for w in model.trainable_weights],
+                          model.trainable_weights)  # fmt: skip
+    ranks = {len(weight.shape) for weight in model.trainable_weights}
+    assert ranks == {1, 2}
+    for weight in model.trainable_weights:
+        expected = 1.0 - 0.1 * 0.5 if len(weight.shape) == 2 else 1.0
+        np.testing.assert_allclose(weight, expected, rtol=1e-6, err_msg=weight.path)
+
+
+def test_xla_stays_off_on_a_cpu():
+    model = distiller()
+    fit_loop.compile_for_training(model, CONFIG, 10)
+    assert model.jit_compile is False
+
+
+def test_every_network_has_its_own_seed():
+    seeds = [
+        fit_loop.network_seed(seed, name) for seed in range(20) for name in ("a", "b", "fold 1")
+    ]
+    assert len(set(seeds)) == 60
+    assert all(0 <= seed < 2**31 for seed in seeds)
+    assert fit_loop.network_seed(3, "a") == fit_loop.network_seed(3, "a")
+
+
+if __name__ == "__main__":
+    train(Path(sys.argv[1]), kill_in_step=int(sys.argv[2]))
