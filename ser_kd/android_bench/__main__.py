@@ -11,11 +11,16 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ser_kd.android_bench import apk, binary, host, phone, results, runner
-from ser_kd.android_bench.adb import Adb, Device, choose, find_adb
+from ser_kd.android_bench.adb import Adb, choose, find_adb
+from ser_kd.android_bench.device import Device
 from ser_kd.android_bench.errors import BenchError
 from ser_kd.android_bench.matrix import DELEGATES, XNNPACK, Configuration, configurations, shuffled
 from ser_kd.android_bench.model import Model, read_models
-from ser_kd.android_bench.parse import parse_log, parse_op_csv, parse_result
+from ser_kd.android_bench.options import Options
+from ser_kd.android_bench.route import BinaryRoute, Route
+from ser_kd.android_bench.tool_output.log import parse_log
+from ser_kd.android_bench.tool_output.profile import parse_op_csv
+from ser_kd.android_bench.tool_output.result_file import parse_result
 from ser_kd.android_bench.verdict import OK, judge
 
 _MARKER = re.compile(r"^__RC=(\d+)\s*\Z", re.M)
@@ -79,7 +84,7 @@ def _run(arguments: list[str]) -> int:
     if args.compare and len(args.models) < 2:
         raise BenchError("--compare needs two models or more")
     models = read_models(args.models)
-    options = runner.Options(
+    options = Options(
         runs=args.runs,
         repetitions=args.repetitions,
         cooldown_seconds=args.cooldown,
@@ -208,7 +213,7 @@ def _dry_run(
     args: argparse.Namespace,
     models: Sequence[Model],
     matrix: Sequence[Configuration],
-    options: runner.Options,
+    options: Options,
 ) -> int:
     by_name = {model.name: model for model in models}
     for model in models:
@@ -229,7 +234,7 @@ def _on_host(
     args: argparse.Namespace,
     models: Sequence[Model],
     matrix: Sequence[Configuration],
-    options: runner.Options,
+    options: Options,
 ) -> int:
     tool = host.runtime()
     header = _header(args, models, options, host.describe(), {"route": "host", "tool": tool})
@@ -245,7 +250,7 @@ def _on_device(
     args: argparse.Namespace,
     models: Sequence[Model],
     matrix: Sequence[Configuration],
-    options: runner.Options,
+    options: Options,
 ) -> int:
     if sum(map(bool, (args.binary, args.fetch_binary, args.apk))) != 1:
         raise BenchError(
@@ -259,12 +264,12 @@ def _on_device(
     if not about["abis"]:
         device.check_online("it names no processor")
         raise BenchError(f"{device.serial} does not say which processor it has (getprop)")
-    route: runner.Route
+    route: Route
     if args.apk:
         route = apk.ApkRoute(device, args.apk, options)
     else:
         tool = args.binary or _fetch(args, about["abis"][0])
-        route = runner.BinaryRoute(device, tool, about["abis"], options)
+        route = BinaryRoute(device, tool, about["abis"], options)
     print(f"{about['kind']} {about['model']} ({device.serial}), adb {version}")
     header = _header(args, models, options, about, {**route.description, "adb": version})
     store = results.Store(args.out, header, args.resume)
@@ -285,7 +290,7 @@ def _fetch(args: argparse.Namespace, abi: str) -> Path:
 def _header(
     args: argparse.Namespace,
     models: Sequence[Model],
-    options: runner.Options,
+    options: Options,
     device: dict[str, Any],
     tool: dict[str, Any],
 ) -> dict[str, Any]:
