@@ -1,6 +1,5 @@
 """What every command has in common: errors of the user are one line, never a stack trace."""
 
-import contextlib
 import errno
 import importlib.abc
 import importlib.machinery
@@ -8,11 +7,11 @@ import importlib.util
 import logging
 import os
 import sys
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from types import ModuleType
 
 from ser_kd.errors import UserError
+from ser_kd.quiet import stderr_held
 
 
 def guarded(main: Callable[[], int]) -> int:
@@ -59,31 +58,6 @@ def _disk_full(error: OSError) -> bool:
     # NumPy's short writes have no number: "777221 requested and 522176 written".
     short = error.errno is None and str(error).endswith(" written")
     return short or error.errno in (errno.ENOSPC, errno.EDQUOT)
-
-
-@contextlib.contextmanager
-def stderr_held() -> Iterator[None]:
-    """Holds back what the block writes to file descriptor 2, libraries' C++ code included.
-
-    It is shown if the block fails, else dropped.
-    """
-    try:
-        terminal = os.dup(2)
-    except OSError:  # stderr is closed: nothing to hold back
-        yield
-        return
-    with tempfile.TemporaryFile() as held:
-        os.dup2(held.fileno(), 2)
-        try:
-            yield
-        except Exception:
-            held.seek(0)
-            with open(terminal, "wb", buffering=0, closefd=False) as shown:
-                shown.write(held.read())
-            raise
-        finally:
-            os.dup2(terminal, 2)
-            os.close(terminal)
 
 
 class _QuietTensorFlow(importlib.abc.MetaPathFinder):

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from ser_kd.commands.cli import guarded, stderr_held
+from ser_kd.commands.cli import guarded
 from ser_kd.errors import UserError
+from ser_kd.quiet import stderr_held
 
 ROOT = Path(__file__).parents[2]
 
@@ -112,7 +113,7 @@ def test_held_back_words_are_shown_if_it_fails(capfd):
 def test_tensorflow_starts_without_a_word_and_with_our_own():
     program = """
 import os, sys
-from ser_kd.cli import guarded
+from ser_kd.commands.cli import guarded
 def main():
     print("before", file=sys.stderr)
     import keras, tensorflow
@@ -135,7 +136,7 @@ def test_a_tensorflow_that_does_not_load_says_why(tmp_path):
     program = f"""
 import sys
 sys.path.insert(0, {str(tmp_path)!r})
-from ser_kd.cli import guarded
+from ser_kd.commands.cli import guarded
 guarded(lambda: __import__("tensorflow"))
 """
     done = python(program)
@@ -148,7 +149,8 @@ def test_a_closed_stderr_does_no_harm():
     program = """
 import os, sys
 os.close(2)
-from ser_kd.cli import guarded, stderr_held
+from ser_kd.commands.cli import guarded
+from ser_kd.quiet import stderr_held
 def main():
     with stderr_held():
         import json

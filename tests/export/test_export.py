@@ -32,7 +32,8 @@ from ser_kd.runs.data import RunData
 from ser_kd.runs.folder import Run
 from ser_kd.students.architectures import build_student
 from ser_kd.students.saved import keras_logits
-from ser_kd.tflite.interpreters import TFLiteModel, check_flatbuffer, read_tensors, tensor_dtypes
+from ser_kd.tflite.interpreters import TFLiteModel
+from ser_kd.tflite.structure import check_flatbuffer, read_tensors, tensor_dtypes
 
 EMOTIONS = ("angry", "calm", "sad")
 ALL_KINDS = (*convert.KINDS, convert.WAVEFORM)
@@ -499,7 +500,7 @@ import sys
 from pathlib import Path
 sys.modules["tensorflow"] = None  # its interpreter is asked last; importing it takes seconds
 from ser_kd.errors import UserError
-from ser_kd.tflite import load_interpreter
+from ser_kd.tflite.interpreters import load_interpreter
 for path in sorted(Path(sys.argv[1]).iterdir()):
     try:
         load_interpreter(path)
