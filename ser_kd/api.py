@@ -113,8 +113,9 @@ class Model:
                 be adapted to a voice (an older export).
         """
         adaptation, frontend = self._predictor.adaptation_or_error(), self._predictor.frontend
-        one = isinstance(clips, str | Path) or (isinstance(clips, np.ndarray) and clips.ndim == 1)
-        items: list[Any] = [clips] if one else list(clips)
+        given: Any = clips
+        one = isinstance(given, str | Path) or (isinstance(given, np.ndarray) and given.ndim == 1)
+        items = [given] if one else list(given)
         known = OwnerStatistics()
         for item in items:
             known = learn_speech(known, self._clip(item, rate_hz), adaptation, frontend)

@@ -12,14 +12,15 @@ from types import ModuleType
 
 from ser_kd.errors import UserError
 from ser_kd.quiet import stderr_held
+from ser_kd.registry import missing_extra
 
 
 def guarded(main: Callable[[], int]) -> int:
     """Runs ``main`` and turns what a user can mend into one line on stderr.
 
     Returns:
-        The exit status: that of ``main``; 2 after a ``UserError`` or an error of the operating
-        system (a full disk, a missing permission); 130 after Ctrl-C.
+        The exit status: that of ``main``; 2 after a ``UserError``, a package that is not installed
+        or an error of the operating system (a full disk, a missing permission); 130 after Ctrl-C.
     """
     # TensorFlow's own start-up chatter hides the lines that matter.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -31,6 +32,11 @@ def guarded(main: Callable[[], int]) -> int:
         return main()
     except UserError as error:
         _complain(str(error))
+    except ModuleNotFoundError as error:
+        missing = missing_extra(error)
+        if missing is None:
+            raise
+        _complain(str(missing))
     except BrokenPipeError:
         # The reader of our output went away (``| head``): nothing to report, nobody to report to.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

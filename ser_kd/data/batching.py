@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from ser_kd.audio import decoding
 from ser_kd.audio.augment import VOICES, augment_logmel, mixup, moved_to_corpus
-from ser_kd.audio.logmel import mel_centres_hz
+from ser_kd.audio.mel import mel_centres_hz
 from ser_kd.config import AudioConfig, AugmentConfig, LogMelConfig
 from ser_kd.data.clip_arrays import ClipArrays
 

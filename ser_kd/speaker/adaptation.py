@@ -1,4 +1,4 @@
-"""Adapting a student to a voice: its log-mel frames are moved to the corpus's mean and deviation."""
+"""Adapting a student to a voice: log-mel frames are moved to the corpus's mean and deviation."""
 
 import math
 from collections.abc import Callable
@@ -32,13 +32,23 @@ class Adaptation(Protocol):
         """What voices are moved to."""
 
     def predict_windows(self, windows: np.ndarray, voice: np.ndarray) -> np.ndarray:
-        """Windows float32 ``[windows, samples]`` of a voice -> probabilities ``[windows, classes]``.
+        """Class probabilities of a voice's windows.
 
-        ``voice`` is float32 ``[2, mels]``: mean and deviation in dB.
+        Args:
+            windows: float32 ``[windows, samples]``.
+            voice: float32 ``[2, mels]``, mean and deviation in dB.
+
+        Returns:
+            float32 ``[windows, classes]``.
         """
 
     def sums(self, windows: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-        """How many frames of windows sound, their sum ``[mels]`` in dB, and that of their squares."""
+        """What ``OwnerStatistics.added`` takes.
+
+        Returns:
+            How many frames of the windows sound, their sum ``[mels]`` in dB, and the sum of their
+            squares.
+        """
 
 
 class Frontend(Protocol):
