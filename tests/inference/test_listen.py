@@ -286,7 +286,10 @@ sys.exit(main(["listen", "a.tflite"]))
 """
     with subprocess.Popen(
         [sys.executable, "-c", program],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "tests" / "inference")))},
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "tests" / "inference"))),
+        },
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
