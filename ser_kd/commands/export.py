@@ -34,11 +34,11 @@ def run(arguments: argparse.Namespace) -> int:
 
     run_dir, publish = arguments.run_dir, arguments.publish
     run = Run.open(run_dir)
-    if not run.student_path.is_file():  # before the corpus is read, which may take minutes
+    if not run.students:  # before the corpus is read, which may take minutes
         raise UserError(f"{run_dir} has no {run.student_path.name}: train first, ser-kd train")
-    if publish and run.config.dimensions.alone:
+    if publish and run.student_path not in run.students:
         raise UserError(
-            f"--publish copies models of categories, and {run_dir} has none (dimensions.alone); "
+            f"--publish copies models of categories, and {run_dir} has none; "
             f"copy {run.export_dir} itself"
         )
     figures = export.export_run(run, run.data(), arguments.force)

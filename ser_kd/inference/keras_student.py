@@ -10,8 +10,8 @@ import tensorflow as tf
 from ser_kd.audio.logmel import LogMel
 from ser_kd.data.targets import softmax
 from ser_kd.errors import UserError
-from ser_kd.inference.frontend import Frontend, _tells_dimensions
 from ser_kd.speaker.adaptation import LogMelAdaptation
+from ser_kd.students.frontend import Frontend, no_categories
 from ser_kd.students.saved import keras_corpus, keras_logits, load_keras
 
 
@@ -29,7 +29,7 @@ class KerasStudent:
     def __init__(self, path: Path, frontend: Frontend) -> None:
         network = load_keras(path)
         if isinstance(network.output, dict):  # output_shape is a tuple where it has one entry
-            raise _tells_dimensions(path)
+            raise no_categories(path)
         self.expected_input: tuple[int, ...] = (frontend.frames, frontend.mels)
         self.input_shape, self.output_shape = network.input_shape, network.output_shape
         self._logits, self._temperature = keras_logits(network), frontend.temperature

@@ -9,14 +9,14 @@ from typing import Protocol
 
 import numpy as np
 
-from ser_kd.audio.decoding import decode, is_silent, to_float, to_int16, window_starts
+from ser_kd.audio.decoding import decode, is_silent, to_float, to_int16
 from ser_kd.errors import UserError
-from ser_kd.inference.frontend import Frontend, find_frontend
 from ser_kd.registry import load_object
 from ser_kd.speaker.adaptation import Adaptation
 from ser_kd.speaker.owner import CLASSIFY_OWNER
 from ser_kd.speaker.owner_loop import OwnerLoop
 from ser_kd.speaker.voice import Voice
+from ser_kd.students.frontend import Frontend, find_frontend
 
 STUDENTS = {
     ".tflite": "ser_kd.inference.tflite_student:load",
@@ -169,19 +169,10 @@ class Predictor:
         """
         frontend = self.frontend
         waveform = to_float(to_int16(waveform))
-        starts = window_starts(
-            len(waveform),
-            frontend.window_samples,
-            frontend.window_hop_samples,
-            frontend.hop_samples,
-        )
+        starts = frontend.windowing.starts(len(waveform))
         total = np.zeros(len(self.labels))
         for first in range(0, len(starts), _BATCH):
-            chosen = starts[first : first + _BATCH]
-            windows = np.zeros((len(chosen), frontend.window_samples), np.float32)
-            for row, start in zip(windows, chosen, strict=True):
-                part = waveform[start : start + frontend.window_samples]
-                row[: len(part)] = part
+            windows = frontend.windowing.cut(waveform, starts[first : first + _BATCH])
             total += self.predict_windows(windows).sum(axis=0)
         mean: np.ndarray = (total / len(starts)).astype(np.float32)
         return mean

@@ -12,11 +12,11 @@ from ser_kd.audio.voice_activity import SpeechGate
 from ser_kd.speaker.owner import (
     CLASSIFY_OWNER,
     LISTEN_TO_OWNER,
-    Corpus,
     OwnerStatistics,
     sounding,
     to_corpus,
 )
+from ser_kd.students.frontend import Corpus
 from ser_kd.tflite.interpreters import TFLiteModel
 
 MIN_SPEECH_SHARE = 0.3

@@ -10,7 +10,8 @@ import numpy as np
 
 from ser_kd import files
 from ser_kd.errors import UserError
-from ser_kd.speaker.owner import Corpus, OwnerStatistics
+from ser_kd.speaker.owner import OwnerStatistics
+from ser_kd.students.frontend import Corpus
 
 _FORMAT = 1
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from ser_kd.errors import UserError
-from ser_kd.speaker.owner import Corpus, OwnerStatistics
+from ser_kd.speaker.owner import OwnerStatistics
 from ser_kd.speaker.voice import Voice
+from ser_kd.students.frontend import Corpus
 
 MELS = 5
 BANDS = {"mels": MELS, "floor_db": -80.0}
