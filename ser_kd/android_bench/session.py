@@ -9,11 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from ser_kd.android_bench import apk, binary, host, phone, results, runner
-from ser_kd.android_bench.adb import Adb, Device, choose, find_adb
+from ser_kd.android_bench.adb import Adb, choose, find_adb
+from ser_kd.android_bench.device import Device
 from ser_kd.android_bench.errors import BenchError
 from ser_kd.android_bench.matrix import Configuration, shuffled
 from ser_kd.android_bench.model import Model
-from ser_kd.android_bench.parse import parse_log, parse_op_csv, parse_result
+from ser_kd.android_bench.options import Options
+from ser_kd.android_bench.route import BinaryRoute, Route
+from ser_kd.android_bench.tool_output.log import parse_log
+from ser_kd.android_bench.tool_output.profile import parse_op_csv
+from ser_kd.android_bench.tool_output.result_file import parse_result
 from ser_kd.android_bench.verdict import OK, judge
 
 _MARKER = re.compile(r"^__RC=(\d+)\s*\Z", re.M)
@@ -37,7 +42,7 @@ class Request:
 
     models: Sequence[Model]
     matrix: Sequence[Configuration]
-    options: runner.Options
+    options: Options
     out: Path
     resume: bool = False
     compare: bool = False
@@ -108,12 +113,12 @@ def on_device(request: Request, adb_path: str | None, serial: str | None) -> int
     if not about["abis"]:
         device.check_online("it names no processor")
         raise BenchError(f"{device.serial} does not say which processor it has (getprop)")
-    route: runner.Route
+    route: Route
     if request.apk:
         route = apk.ApkRoute(device, request.apk, request.options)
     else:
         tool = request.binary or fetch(str(request.fetch_binary), about["abis"][0], request.out)
-        route = runner.BinaryRoute(device, tool, about["abis"], request.options)
+        route = BinaryRoute(device, tool, about["abis"], request.options)
     print(f"{about['kind']} {about['model']} ({device.serial}), adb {version}")
     header = _header(request, about, {**route.description, "adb": version})
     store = results.Store(request.out, header, request.resume)

@@ -11,10 +11,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ser_kd.android_bench import runner, session
+from ser_kd.android_bench import session
 from ser_kd.android_bench.errors import BenchError
 from ser_kd.android_bench.matrix import DELEGATES, XNNPACK, configurations
 from ser_kd.android_bench.model import read_models
+from ser_kd.android_bench.options import Options
 
 _EPILOG = """\
 What stands behind -- is given to the tool as it is: -- --min_secs=3 --warmup_min_secs=1
@@ -77,7 +78,7 @@ def _run(arguments: list[str]) -> int:
     if args.compare and len(args.models) < 2:
         raise BenchError("--compare needs two models or more")
     models = read_models(args.models)
-    options = runner.Options(
+    options = Options(
         runs=args.runs,
         repetitions=args.repetitions,
         cooldown_seconds=args.cooldown,
