@@ -13,7 +13,7 @@ from benchmarks.ablation.table import Table, Variant
 from ser_kd import files, metrics
 from ser_kd.data.targets import softmax
 from ser_kd.errors import UserError
-from ser_kd.metrics.temperature import expected_calibration_error
+from ser_kd.metrics.calibration import expected_calibration_error
 
 RESULTS = Path(__file__).parents[1] / "results" / "ablation"
 Key = tuple[str, int]

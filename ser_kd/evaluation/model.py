@@ -18,7 +18,7 @@ from ser_kd.evaluation.run_folder import exported_family, find_run, training_his
 from ser_kd.evaluation.slices import slices
 from ser_kd.inference.measure import machine
 from ser_kd.inference.predictor import Predictor
-from ser_kd.metrics.temperature import (
+from ser_kd.metrics.calibration import (
     calibration_error_by_chance,
     expected_calibration_error,
     reliability,

@@ -14,8 +14,8 @@ import numpy as np
 from ser_kd import files
 from ser_kd.errors import UserError
 from ser_kd.export import verify
+from ser_kd.export.temperature import fit_temperature
 from ser_kd.inference.measure import measure_all
-from ser_kd.metrics.temperature import fit_temperature
 from ser_kd.progress import say
 from ser_kd.students.saved import keras_corpus, keras_logits, load_keras
 from ser_kd.tflite.interpreters import TFLiteModel

@@ -9,8 +9,8 @@ from typing import Any
 from ser_kd import __version__, files
 from ser_kd.config import StudentConfig
 from ser_kd.corpora import find_reader
+from ser_kd.corpora.emotions import emotion
 from ser_kd.distillation.fit_loop import HISTORY
-from ser_kd.evaluation.report.words import emotion
 from ser_kd.export.plot import family_svg
 from ser_kd.export.verify import sha256
 from ser_kd.inference.measure import machine

@@ -1,15 +1,11 @@
-"""Whether probabilities mean what they say: NumPy in, numbers out."""
+"""Calibration of probabilities: reliability diagram and ECE, NumPy in, numbers out."""
 
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import minimize_scalar
-
-from ser_kd.data.targets import softmax
 
 BINS = 15
 _DRAWS = 1_000
-_LOG_TEMPERATURES = (np.log(0.05), np.log(20.0))
 
 
 @dataclass(frozen=True)
@@ -55,7 +51,7 @@ def expected_calibration_error(probs: np.ndarray, truth: np.ndarray, bins: int =
     """Mean distance of confidence and accuracy over ``reliability``'s bins, weighted by clips.
 
     ECE as in Guo et al. (arXiv 1706.04599): 0 = probabilities are frequencies, 1 = always wrong
-    and sure of it. Arguments as for ``reliability``.
+    with full confidence. Arguments as for ``reliability``.
     """
     return sum(
         item.clips * abs(item.confidence - item.accuracy)
@@ -66,18 +62,18 @@ def expected_calibration_error(probs: np.ndarray, truth: np.ndarray, bins: int =
 def calibration_error_by_chance(
     probs: np.ndarray, bins: int = BINS, draws: int = _DRAWS
 ) -> tuple[float, float]:
-    """What ECE would be measured if every probability were exactly true.
+    """The ECE that a perfectly calibrated model would measure on as many clips.
 
-    The bins' accuracies are of few clips each, so no ECE is 0, and of few clips none is small. The
-    clips' labels are drawn from the probabilities themselves, with a fixed seed.
+    A bin's accuracy comes from few clips, so a measured ECE is never 0. Here the correctness of
+    each clip is drawn from its own confidence, with a fixed seed.
 
     Args:
         probs: ``[clips, classes]``.
         bins: How many.
-        draws: How often labels are drawn.
+        draws: Number of draws.
 
     Returns:
-        The mean, and what 95 % of the draws stay below.
+        The mean and the 95th percentile of the draws.
     """
     confidence = probs.max(1)
     place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
@@ -87,28 +83,3 @@ def calibration_error_by_chance(
         inside = place == number
         found += np.abs(right[:, inside].sum(1) - confidence[inside].sum()) / len(confidence)
     return float(found.mean()), float(np.quantile(found, 0.95))
-
-
-def fit_temperature(logits: np.ndarray, clips: np.ndarray, truth: np.ndarray) -> float:
-    """The temperature by which logits are divided so that the clips' likelihood is greatest.
-
-    One number for all classes (Guo et al., arXiv 1706.04599): no label changes where a clip is one
-    window. As in use, a clip's probabilities are the mean over its windows.
-
-    Args:
-        logits: ``[windows, classes]``.
-        clips: Index of the clip of each window, ``[windows]``.
-        truth: Class indices ``[clips]``.
-
-    Returns:
-        Between 0.05 and 20.
-    """
-    windows = np.bincount(clips, minlength=len(truth))
-    of_truth = truth[clips]
-
-    def loss(log_temperature: float) -> float:
-        probs = softmax(logits.astype(np.float64) / np.exp(log_temperature))
-        total = np.bincount(clips, probs[np.arange(len(clips)), of_truth], minlength=len(truth))
-        return float(-np.log(total / windows + 1e-12).mean())
-
-    return float(np.exp(minimize_scalar(loss, bounds=_LOG_TEMPERATURES, method="bounded").x))
