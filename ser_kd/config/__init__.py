@@ -236,11 +236,11 @@ class ExportConfig:
     ``min_agreement`` and ``max_ua_drop``: against the Keras model. ``min_runtime_agreement`` (share
     of windows with the same label) and ``max_runtime_steps`` (of int8 outputs): between the
     interpreters that are installed, each with its own kernels. ``min_kernel_agreement`` (share of
-    windows): between those kernels and XNNPACK, whose int8 rounds differently. int8 is calibrated
-    on ``calibration_clips`` training clips.
+    windows): between those kernels and XNNPACK, whose int8 rounds differently. int8 takes
+    its ranges from ``representative_clips`` training clips.
     """
 
-    calibration_clips: int = 500
+    representative_clips: int = 500
     min_agreement: float = 0.97
     max_ua_drop: float = 0.015
     min_runtime_agreement: float = 0.995
@@ -671,10 +671,16 @@ _REMOVED: dict[str, dict[str, Any]] = {
 """Section -> settings that were removed in 2026-11, and their values without effect."""
 
 
+_RENAMED = {"export.calibration_clips": "representative_clips"}
+"""Setting -> its name since 2026-11."""
+
+
 def _without_removed(table: Mapping[str, Any], section: str = "") -> dict[str, Any]:
     removed = _REMOVED.get(section, {})
     return {
-        key: _without_removed(value, key) if isinstance(value, Mapping) else value
+        _RENAMED.get(f"{section}.{key}", key): _without_removed(value, key)
+        if isinstance(value, Mapping)
+        else value
         for key, value in table.items()
         if key not in removed or value != removed[key]
     }
@@ -738,6 +744,8 @@ def _build(cls: type[_T], table: Any, where: str) -> _T:
         raise UserError(f"{where} is a section, got {table!r}")
     hints = typing.get_type_hints(cls)
     for key in table:
+        if new := _RENAMED.get(_join(where, key)):
+            raise UserError(f"{_join(where, key)} is called {_join(where, new)} now")
         if key not in hints:
             raise UserError(
                 f"unknown key {_join(where, key)!r}{_nearest(key, list(hints))}; "

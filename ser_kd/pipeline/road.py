@@ -5,7 +5,7 @@ from pathlib import Path
 from ser_kd.config import Config
 from ser_kd.distillation import fit_loop
 from ser_kd.evaluation import run_dimensions, run_report, run_scores
-from ser_kd.export import export_run
+from ser_kd.export.run import export_run
 from ser_kd.pipeline import dimensions_only, resources, run_table, stages, students
 from ser_kd.pipeline.announcement import announce
 from ser_kd.progress import say

@@ -238,10 +238,10 @@ def on_train_batch_end(self, number, logs=None):
     if here and (self.state.epochs_done + 1, number) == (epoch, batch):
         strike()
 
-def convert_or_die(saved, kind, calibration):
+def convert_or_die(saved, kind, windows):
     if network == kind:
         strike()
-    return to_tflite(saved, kind, calibration)
+    return to_tflite(saved, kind, windows)
 
 fitting._EpochEnd.on_train_batch_end, convert._convert = on_train_batch_end, convert_or_die
 sys.exit(train.main(sys.argv[2:]))

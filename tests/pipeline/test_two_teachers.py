@@ -26,7 +26,7 @@ from ser_kd.config import (
 )
 from ser_kd.data.targets import Targets
 from ser_kd.distillation.projections import embedding_targets
-from ser_kd.export import export_run
+from ser_kd.export.run import export_run
 from ser_kd.inference.predictor import Predictor
 from ser_kd.pipeline import stages, students
 from ser_kd.runs.data import RunData

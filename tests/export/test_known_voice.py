@@ -14,8 +14,11 @@ from test_waveform_model import speech
 from ser_kd.audio.logmel import LogMel
 from ser_kd.config import Config
 from ser_kd.data.targets import softmax
-from ser_kd.export import convert, verify
+from ser_kd.export import convert
 from ser_kd.export.chain import chain
+from ser_kd.export.limits import known_voice_problems
+from ser_kd.export.model_file import store_as_float16
+from ser_kd.export.waveform import ROUTES
 from ser_kd.speaker.owner import OwnerStatistics, sounding, to_corpus
 from ser_kd.students.frontend import PRIOR_CLIPS, Corpus
 from ser_kd.tflite.interpreters import TFLiteModel
@@ -142,7 +145,7 @@ def test_the_first_graph_is_what_it_was_alone_and_the_others_cost_little(exporte
     assert len(read_tensors(model)) < len(first.tensors) + 50
     alone = chain(
         {"front": _front(run), "body": model.with_name("student_int8.tflite").read_bytes()},
-        [dataclasses.replace(convert.ROUTES[0], pieces=("front", "body"))],
+        [dataclasses.replace(ROUTES[0], pieces=("front", "body"))],
     )
     assert len(content) < len(alone) + 12_000
     assert figures["models"]["waveform"]["bytes"] == len(content)
@@ -155,7 +158,7 @@ def _front(run) -> bytes:
 
     front = FrontEnd(run.config.logmel, 16_000)
     content = convert.convert_module(front, tf.TensorSpec((1, 16_000), tf.float32, name="pcm"))
-    return convert.store_as_float16(content, front.filters.shape[::-1])
+    return store_as_float16(content, front.filters.shape[::-1])
 
 
 def test_figures(exported):
@@ -169,9 +172,9 @@ def test_figures(exported):
 def test_figures_outside_of_the_limits_are_named(exported):
     config = Config().export
     good = {**exported[2]["owner"], "agreement": 1.0}
-    assert verify.owner_problems(good, config) == []
+    assert known_voice_problems(good, config) == []
     bad = {**good, "agreement": 0.9, "corpus_same_label": 0.9, "max_voice_difference_db": 1.0}
-    agreement, same, voice = verify.owner_problems(bad, config)
+    agreement, same, voice = known_voice_problems(bad, config)
     assert "classify_owner gives the Keras model's label for 90.0%" in agreement
     assert "same label as the first signature for 90.0% of the windows" in same
-    assert "voices are learnt 1.00 dB from" in voice
+    assert "voices are learned 1.00 dB from" in voice

@@ -1,4 +1,4 @@
-"""The owner's voice in the waveform model: two pieces of float arithmetic, and their check.
+"""Known voices in the waveform model: two pieces of float arithmetic, and their check.
 
 ``ser_kd.speaker.owner`` says what they compute.
 """
@@ -15,7 +15,7 @@ import tensorflow as tf
 from ser_kd import metrics
 from ser_kd.audio.logmel import LogMel
 from ser_kd.config import LogMelConfig
-from ser_kd.export.verify import Logits, Reference
+from ser_kd.export.reference import Logits, Reference, in_batches
 from ser_kd.speaker.owner import (
     AT_FLOOR_DB,
     CLASSIFY_OWNER,
@@ -82,12 +82,12 @@ class SumFrames(tf.Module):
         return dict(zip(SUMS, values, strict=True))
 
 
-def compare_owner(
+def compare_known_voices(
     path: Path, reference: Reference, logits: Logits, corpus: Corpus, config: LogMelConfig
 ) -> dict[str, Any]:
     """Compares what a waveform model does with known voices with NumPy and Keras.
 
-    Each validation speaker's voice is learnt from all of their windows, those that are then scored
+    Each validation speaker's voice is learned from all of their windows, those that are then scored
     among them: a test of the file, not of how much a voice helps.
 
     Args:
@@ -136,7 +136,7 @@ def compare_owner(
             (corpus.mean_db, corpus.deviation_db),
             config.floor_db,
         )
-    keras = np.concatenate([logits(moved[i : i + 128]) for i in range(0, len(moved), 128)])
+    keras = in_batches(logits, moved)
 
     of_file = _labels(reference, np.log(np.maximum(np.concatenate(probs), 1e-9)), 1.0)
     of_keras = _labels(reference, keras, reference.temperature)
