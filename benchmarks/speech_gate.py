@@ -19,7 +19,7 @@ import numpy as np
 
 from ser_kd.audio.decoding import decode
 from ser_kd.audio.views import speech_power
-from ser_kd.audio.voice_activity import SpeechGate
+from ser_kd.audio.voice_activity import VoiceActivityDetector
 from ser_kd.corpora.clip import audio_files
 
 RATE_HZ, SAMPLES, WINDOWS = 16_000, 48_000, 200
@@ -75,7 +75,7 @@ def main() -> None:
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER")
     parser.add_argument("--clips", type=int, default=300)
     parsed = parser.parse_args()
-    gate, rng = SpeechGate(), np.random.default_rng(0)
+    gate, rng = VoiceActivityDetector(), np.random.default_rng(0)
 
     def passes(samples: np.ndarray) -> bool:
         samples = np.clip(samples, -1, 1).astype(np.float32)

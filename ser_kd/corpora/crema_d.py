@@ -48,7 +48,7 @@ SENTENCES = {
     "TSI": "The surface is slick",
     "WSI": "We'll stop in a couple of minutes",
 }
-"""What is said, by its code. Each is said in every emotion: the words tell nothing of it."""
+"""Code -> sentence. Each is spoken in every emotion: the words carry none of it."""
 
 # Left out by the TFDS split (crema_d 1.0.0).
 EXCLUDED = {
@@ -96,8 +96,8 @@ def read(folder: Path, metadata_dir: Path | None) -> Found:
 
     Clip attributes: ``sentence`` and ``intensity`` (codes of the file name), ``text`` (what is
     said, which carries no emotion here: ``SENTENCES``); with the CSVs also
-    ``age`` (years), ``sex``, ``race``, ``ethnicity``; ``crowd_labels``: what the crowd heard or
-    saw most, channel -> emotions (several where tied); ``votes``: channel -> emotion -> count;
+    ``age`` (years), ``sex``, ``race``, ``ethnicity``; ``crowd_labels``: what most of the crowd
+    perceived, channel -> emotions (several where tied); ``votes``: channel -> emotion -> count;
     ``vote_intensities``: channel -> emotion -> how strong it seemed to those who chose it, 0 to
     100 on average (only emotions that somebody chose; absent where the table has no such columns).
     Channels are ``voice``, ``face`` and ``multimodal``. ``ratings`` (``crowd_intensities``) are
@@ -236,10 +236,10 @@ class _Metadata:
 
 
 def crowd_intensities(votes: Mapping[str, int], strengths: Mapping[str, float]) -> dict[str, float]:
-    """How strongly those heard each emotion who had nothing but the voice.
+    """How strongly listeners perceived each emotion from the voice alone.
 
     Everybody named one emotion and its strength, 0 to 100. The table's mean is over those alone who
-    named it (one of eleven heard joy, and at 98: mean 98) and is missing where nobody did. Here it
+    named it (one of eleven perceived joy, at 98: mean 98) and is missing where nobody did. Here it
     is over all who listened, to whom the emotions that they did not name count 0: 8.9.
 
     Args:

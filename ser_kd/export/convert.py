@@ -113,7 +113,7 @@ def _convert(saved: str, kind: str, windows: np.ndarray) -> bytes:
         converter.inference_input_type = tf.int8
         converter.inference_output_type = tf.int8
     try:
-        with stderr_held():  # the converter tells its own story
+        with stderr_held():  # the converter writes pages of its own
             content: bytes = converter.convert()
     except Exception as error:  # the converter raises whatever its passes raise
         reason = " ".join(str(error).split())[:300]

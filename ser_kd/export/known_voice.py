@@ -73,10 +73,10 @@ class SumFrames(tf.Module):
         frames = logmel[0]  # [frames, mels]
         loudest = tf.reduce_max(frames, axis=1, keepdims=True)
         counts = tf.cast(loudest > self.floor_db + AT_FLOOR_DB, tf.float32)  # [frames, 1]
-        heard = frames * counts
+        sounding_frames = frames * counts
         values = (
-            tf.reduce_sum(heard, axis=0),
-            tf.reduce_sum(heard * frames, axis=0),
+            tf.reduce_sum(sounding_frames, axis=0),
+            tf.reduce_sum(sounding_frames * frames, axis=0),
             tf.reduce_sum(counts, axis=0),
         )
         return dict(zip(SUMS, values, strict=True))

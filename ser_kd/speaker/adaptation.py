@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from ser_kd.audio.decoding import to_float, to_int16
-from ser_kd.audio.voice_activity import SpeechGate
+from ser_kd.audio.voice_activity import VoiceActivityDetector
 from ser_kd.speaker.owner import (
     CLASSIFY_OWNER,
     LISTEN_TO_OWNER,
@@ -120,7 +120,7 @@ def learn_speech(
     waveform: np.ndarray,
     adaptation: Adaptation,
     frontend: Frontend,
-    gate: SpeechGate | None = None,
+    gate: VoiceActivityDetector | None = None,
 ) -> OwnerStatistics:
     """The statistics after what is speech in one more clip.
 
@@ -136,7 +136,7 @@ def learn_speech(
     Returns:
         ``known`` itself where there is no speech.
     """
-    gate = gate or SpeechGate(min_share=MIN_SPEECH_SHARE)
+    gate = gate or VoiceActivityDetector(min_share=MIN_SPEECH_SHARE)
     samples = frontend.window_samples
     heard = to_float(to_int16(waveform))
     for part in np.array_split(heard, max(1, math.ceil(len(heard) / samples))):

@@ -5,7 +5,7 @@ from typing import Protocol
 
 import numpy as np
 
-from ser_kd.audio.voice_activity import SpeechGate
+from ser_kd.audio.voice_activity import VoiceActivityDetector
 from ser_kd.speaker.adaptation import Adaptation, learn_speech
 from ser_kd.speaker.owner import OwnerStatistics
 from ser_kd.speaker.voice import Voice
@@ -45,7 +45,7 @@ class OwnerLoop:
         path: Path,
         adaptation: Adaptation,
         frontend: Frontend,
-        gate: SpeechGate | None = None,
+        gate: VoiceActivityDetector | None = None,
     ) -> None:
         self.path = path
         self._adaptation, self._frontend, self._gate = adaptation, frontend, gate
