@@ -328,4 +328,5 @@ READER = Reader(
         "CREMA-D is under the Open Database License 1.0 and its contents under the Database "
         "Contents License 1.0: name it, and share databases that you derive from it alike.",
     ),
+    download="ser_kd.corpora.download:download_crema_d",
 )
