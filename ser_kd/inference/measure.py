@@ -156,9 +156,9 @@ def _load(path: Path, example_path: Path | None) -> tuple[str, Callable[[], Any]
 
     import tensorflow as tf
 
-    from ser_kd.students.saved import load_keras
+    from ser_kd.teachers.saved import load_network
 
-    network = load_keras(path)
+    network = load_network(path)
     if example is None:
         shape = getattr(network, "input_shape", None)  # subclassed models have none
         if not isinstance(shape, tuple) or None in shape[1:]:

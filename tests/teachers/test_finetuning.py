@@ -18,7 +18,7 @@ from ser_kd.data.clip_arrays import ClipArrays
 from ser_kd.distillation import fit_loop
 from ser_kd.errors import UserError
 from ser_kd.runs.folder import Run
-from ser_kd.teachers.crossfit import teacher_targets
+from ser_kd.teachers.crossfit import Teachers
 from ser_kd.teachers.feature_store import FeatureStore
 from ser_kd.teachers.finetuning import Wav2Vec2Teacher, clip_weights, precision
 from ser_kd.teachers.waveform_batches import batches_by_length, padded_samples, trimmed
@@ -53,7 +53,7 @@ def loaded(run: Run, fold: int = 0):
 
 def test_it_starts_from_the_checkpoint_and_leaves_the_convolutions_alone(corpus, capsys):
     run = make_run(corpus, "plain", encoder_learning_rate=1e-4)
-    targets = teacher_targets("wave", run, run.data())
+    targets = Teachers(run, run.data()).targets("wave")
     assert np.isfinite(targets.logits).all()
     assert targets.embedding.shape == (len(targets.ids), 8)
     before, after = load_encoder(CHECKPOINT, notify=lambda line: None), loaded(run).encoder
@@ -96,7 +96,7 @@ def test_every_setting_at_once_and_resumed_after_a_kill_it_is_the_same(corpus, m
         },
     }
     straight = make_run(corpus, "straight", **teacher)
-    expected = teacher_targets("wave", straight, straight.data())
+    expected = Teachers(straight, straight.data()).targets("wave")
 
     interrupted = make_run(corpus, "interrupted", **teacher)
     save, saved = fit_loop.TrainingState.save, []
@@ -109,8 +109,8 @@ def test_every_setting_at_once_and_resumed_after_a_kill_it_is_the_same(corpus, m
 
     monkeypatch.setattr(fit_loop.TrainingState, "save", save_and_die)
     with pytest.raises(KeyboardInterrupt):
-        teacher_targets("wave", interrupted, interrupted.data())
-    targets = teacher_targets("wave", interrupted, interrupted.data())
+        Teachers(interrupted, interrupted.data()).targets("wave")
+    targets = Teachers(interrupted, interrupted.data()).targets("wave")
     assert saved == [1, 2, 3]
     np.testing.assert_array_equal(targets.logits, expected.logits)
     np.testing.assert_array_equal(targets.embedding, expected.embedding)
@@ -127,7 +127,7 @@ def test_a_frozen_encoder_hears_every_clip_once(corpus, monkeypatch):
     monkeypatch.setattr(Wav2Vec2Teacher, "_map", counting)
     run = make_run(corpus, "frozen", frozen="encoder", combine="weighted")
     run_data = run.data()
-    targets = teacher_targets("wave", run, run_data)
+    targets = Teachers(run, run_data).targets("wave")
     clips = len(run_data.waveforms)
     assert sum(heard) == clips
     # What is stored is what the saved network says of the waveform itself.
@@ -261,8 +261,8 @@ def test_mixed_precision_scales_the_loss_and_goes_on_after_a_kill(corpus, monkey
         if name == "half_killed":
             killed.append(True)
             with pytest.raises(KeyboardInterrupt):
-                teacher_targets("wave", run, run.data())
-        results.append(teacher_targets("wave", run, run.data()).logits)
+                Teachers(run, run.data()).targets("wave")
+        results.append(Teachers(run, run.data()).targets("wave").logits)
     np.testing.assert_array_equal(*results)
     assert {type(optimizer).__name__ for optimizer in optimizers} == {"LossScaleOptimizer"}
     assert {type(o.inner_optimizer).__name__ for o in optimizers} == {"ScaledAdamW"}
@@ -274,7 +274,7 @@ def test_mixed_precision_scales_the_loss_and_goes_on_after_a_kill(corpus, monkey
 def test_frozen_features_of_views_are_the_views_own(corpus):
     run = make_run(corpus, "frozen_views", frozen="encoder", views={"count": 2, "gain_db": 12.0})
     run_data = run.data()
-    targets = teacher_targets("wave", run, run_data)
+    targets = Teachers(run, run_data).targets("wave")
     clip_id = next(
         i
         for i in run_data.ids("training")

@@ -27,7 +27,8 @@ from ser_kd.errors import UserError
 from ser_kd.runs.data import RunData
 from ser_kd.runs.folder import Run
 from ser_kd.teachers import prosodic
-from ser_kd.teachers.crossfit import make_teacher, teacher_targets
+from ser_kd.teachers.base import make_teacher
+from ser_kd.teachers.crossfit import Teachers
 from ser_kd.teachers.prosodic import DescriptorStore
 from ser_kd.teachers.prosodic_network import build_network, frame_statistics
 
@@ -57,7 +58,7 @@ def make_run(corpus: Path, name: str, like: Run | None = None, **teacher) -> tup
 def fitted(corpus):
     """An uninterrupted cross-fit."""
     run, run_data = make_run(corpus, "straight")
-    return run, run_data, teacher_targets("p", run, run_data)
+    return run, run_data, Teachers(run, run_data).targets("p")
 
 
 def speaker_of(clip_id: str) -> str:
@@ -142,7 +143,7 @@ def test_killed_anywhere_it_ends_the_same_and_describes_nothing_twice(corpus, fi
     entry = (DESCRIPTORS, describe_or_die)
     monkeypatch.setitem(prosody.FEATURES, "descriptors", entry)
     with pytest.raises(KeyboardInterrupt):
-        teacher_targets("p", run, run_data)
+        Teachers(run, run_data).targets("p")
     written = snapshot(run.teacher_dir("p") / FRAMES)
     assert len(written) == 2  # 32 clips; the next 8 have to be done again
     alive.append(True)
@@ -157,8 +158,8 @@ def test_killed_anywhere_it_ends_the_same_and_describes_nothing_twice(corpus, fi
 
     monkeypatch.setattr(fit_loop.TrainingState, "save", save_and_die)
     with pytest.raises(KeyboardInterrupt):
-        teacher_targets("p", run, run_data)
-    targets = teacher_targets("p", run, run_data)
+        Teachers(run, run_data).targets("p")
+    targets = Teachers(run, run_data).targets("p")
     assert saved == [*range(1, 9), *range(1, 9)]
     assert len(described) == 60 + 8
     assert len(set(described)) == 60
