@@ -10,14 +10,12 @@ import numpy as np
 
 from ser_kd import metrics
 from ser_kd.audio.codecs import UnavailableError
-from ser_kd.errors import UserError
 from ser_kd.evaluation import others, robustness
 from ser_kd.evaluation.clips import Choice, ClipSet, cross_clips, main_clips
 from ser_kd.evaluation.gates import GATES_SOURCE, gates, sex_gates
 from ser_kd.evaluation.predictions import predict_waveforms, prediction_rows
 from ser_kd.evaluation.run_folder import exported_family, find_run, training_history
 from ser_kd.evaluation.slices import slices
-from ser_kd.inference.frontend import Frontend
 from ser_kd.inference.measure import machine
 from ser_kd.inference.predictor import Predictor
 from ser_kd.metrics.temperature import (
@@ -26,6 +24,7 @@ from ser_kd.metrics.temperature import (
     reliability,
 )
 from ser_kd.progress import say, track
+from ser_kd.students.frontend import Frontend
 from ser_kd.tflite.interpreters import TFLiteModel
 
 if TYPE_CHECKING:
@@ -63,11 +62,6 @@ def evaluate(
     """
     notes: list[str] = []
     own_run = find_run(model)
-    if own_run and own_run.config.dimensions.alone:
-        raise UserError(
-            f"{model} tells dimensions and no categories, which is what is scored here; its CCC is "
-            f"in {own_run.directory / 'dimensions.json'}"
-        )
     predictor = Predictor.load(model)
     clips = main_clips(predictor, own_run, choice, notes)
     crossed = [cross_clips(text, predictor, notes) for text in cross]

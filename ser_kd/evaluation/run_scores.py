@@ -8,16 +8,17 @@ import keras
 import numpy as np
 
 from ser_kd import files, metrics
+from ser_kd.audio.windows import Windowing
 from ser_kd.config import Config
 from ser_kd.data import batching, clip_arrays
 from ser_kd.data.targets import ALL_FOLDS, Targets, softmax
 from ser_kd.distillation.logmel_network import LogMelPredictor
 from ser_kd.evaluation import teaching
-from ser_kd.inference.frontend import Frontend
 from ser_kd.pipeline.resources import student_files
 from ser_kd.progress import say
 from ser_kd.runs.data import RunData
 from ser_kd.runs.folder import Run
+from ser_kd.students.frontend import Frontend
 from ser_kd.students.saved import load_keras
 from ser_kd.teachers.crossfit import targets_path
 from ser_kd.tflite.interpreters import TFLiteModel
@@ -133,7 +134,7 @@ def tflite_probs(
     Returns:
         float32 ``[clips, classes]``: the mean of the probabilities of each clip's windows.
     """
-    windowing = batching.Windowing.of(config.audio, config.logmel)
+    windowing = Windowing.of(config.audio, config.logmel)
     frames = config.logmel.frames(config.audio.window_samples)
     batches = batching.evaluation_batches(arrays, windowing, frames, _BATCH)
     probs = (
@@ -161,7 +162,7 @@ def _fold_of(targets: Targets) -> dict[str, int]:
 def _student_predictions(
     run: Run, run_data: RunData
 ) -> dict[str, Callable[[list[str]], np.ndarray]]:
-    windowing = batching.Windowing.of(run.config.audio, run.config.logmel)
+    windowing = Windowing.of(run.config.audio, run.config.logmel)
     # As in use: a mean over windows can have another label when they are softened.
     frontend = run.export_dir / "frontend.json"
     temperature = Frontend.read(frontend).temperature if frontend.is_file() else 1.0

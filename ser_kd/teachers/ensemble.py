@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 import keras
 import numpy as np
 
+from ser_kd.audio.windows import Windowing
 from ser_kd.config import Config, MembersTeacherConfig
-from ser_kd.data.batching import Windowing
 from ser_kd.data.clip_arrays import ClipArrays, restandardize
 from ser_kd.distillation.logmel_network import LogMelPredictor
 from ser_kd.errors import UserError

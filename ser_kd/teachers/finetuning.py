@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from ser_kd.audio.windows import Windowing
 from ser_kd.config import AudioConfig, Config, TeacherConfig, Wav2Vec2TeacherConfig
 from ser_kd.data import batching
 from ser_kd.data.clip_arrays import ClipArrays, one_cell_per_clip
@@ -172,7 +173,7 @@ class Wav2Vec2Teacher(Teacher[Wav2Vec2TeacherConfig]):
         return np.stack(self._store.of(clips))
 
     def _map(self, run: Any, clips: ClipArrays) -> np.ndarray:
-        windowing = batching.Windowing.of(self.config.audio, self.config.logmel)
+        windowing = Windowing.of(self.config.audio, self.config.logmel)
         return map_clips(run, clips, windowing, self.config.audio.sample_rate_hz, _BATCH)
 
     def predictor(self, directory: Path) -> Predictor:

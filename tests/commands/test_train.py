@@ -30,8 +30,8 @@ from tensorflow.python.framework.config import is_op_determinism_enabled
 
 import train
 from ser_kd import files
+from ser_kd.audio.windows import Windowing
 from ser_kd.config import AudioConfig, LogMelConfig, load_config
-from ser_kd.data.batching import Windowing
 from ser_kd.data.targets import ALL_FOLDS, softmax
 from ser_kd.distillation import fit_loop
 from ser_kd.distillation.logmel_network import LogMelPredictor

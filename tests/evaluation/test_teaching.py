@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from corpus_maker import settings, write_corpus
 
+from ser_kd.audio.windows import Windowing
 from ser_kd.config import DistillConfig, config_from_dict
-from ser_kd.data.batching import Windowing
 from ser_kd.data.targets import Targets, softmax, write_targets
 from ser_kd.distillation.logmel_network import LogMelPredictor
 from ser_kd.evaluation import run_scores

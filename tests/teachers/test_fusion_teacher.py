@@ -12,7 +12,7 @@ from ser_kd.config import FusionTeacherConfig, config_from_dict
 from ser_kd.data.targets import ALL_FOLDS, softmax
 from ser_kd.distillation import fit_loop
 from ser_kd.errors import UserError
-from ser_kd.pipeline.stages import all_teacher_targets
+from ser_kd.pipeline.teachers import all_teacher_targets
 from ser_kd.runs.data import RunData
 from ser_kd.runs.folder import Run
 from ser_kd.students.saved import load_keras
