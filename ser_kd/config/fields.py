@@ -86,8 +86,8 @@ def build(cls: type[T], table: Any, where: str = "", folder_of: FolderOf = lambd
             near = nearest(key, list(known))
             raise UserError(f"unknown key {name!r}{near}; known here: {', '.join(known)}")
         values[key] = _convert(hints[key], value, name, folder_of)
-        if (beginning := known[key].get("path")) is not None and (folder := folder_of(name)):
-            values[key] = _resolved(values[key], beginning, folder.absolute())
+        if (beginning := known[key].get("path")) is not None:
+            values[key] = _resolved(values[key], beginning, name, folder_of)
     return chosen(**values)
 
 
@@ -143,16 +143,17 @@ def join(where: str, key: str) -> str:
     return f"{where}.{key}" if where else key
 
 
-def _resolved(value: Any, beginning: str, folder: Path) -> Any:
+def _resolved(value: Any, beginning: str, where: str, folder_of: FolderOf) -> Any:
     if isinstance(value, Mapping):
-        return {key: _resolved(item, beginning, folder) for key, item in value.items()}
+        names = {key: join(where, key) for key in value}
+        return {key: _resolved(value[key], beginning, names[key], folder_of) for key in value}
     if isinstance(value, tuple):
-        return tuple(_resolved(item, beginning, folder) for item in value)
+        return tuple(_resolved(item, beginning, where, folder_of) for item in value)
     prefix = beginning if beginning.endswith(":") else ""
-    path = value.removeprefix(prefix)
-    if not path or not value.startswith(beginning) or path.startswith("~"):
+    path, folder = value.removeprefix(prefix), folder_of(where)
+    if folder is None or not path or not value.startswith(beginning) or path.startswith("~"):
         return value
-    return f"{prefix}{folder / path}"
+    return f"{prefix}{folder.resolve() / path}"
 
 
 def _convert(hint: Any, value: Any, where: str, folder_of: FolderOf) -> Any:
