@@ -139,7 +139,7 @@ def test_what_is_no_yamnet_is_named_before_anything_is_trained(file, tmp_path):
         (
             absent,
             BLOCKS,
-            rf"initial_weights: no file {absent}; it is YAMNet .* curl -Lo {absent} 'https:",
+            rf"initial_weights: no file {absent}; it is YAMNet .* curl -Lo yamnet.tflite 'https:",
         ),
         (other, BLOCKS, rf"{other} does not begin as YAMNet for TensorFlow Lite does"),
         (file, BLOCKS + 1, r"does not begin as YAMNet .* student.blocks = 3"),
