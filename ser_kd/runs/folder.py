@@ -13,7 +13,7 @@ from typing import Any
 
 from ser_kd import files
 from ser_kd.audio import decoding
-from ser_kd.config import Config, config_to_dict, flat_settings, read_run_config
+from ser_kd.config import Config, config_to_dict, read_run_config
 from ser_kd.corpora import Clip, Corpus, demo_folder, load_corpus
 from ser_kd.corpora.splits import split_corpus
 from ser_kd.data import clip_arrays
@@ -62,8 +62,8 @@ class Run:
         directory = directory or RUNS_DIR / config.name
         run, path = cls(directory, config), directory / "config.json"
         if path.exists():
-            before = flat_settings(config_to_dict(read_run_config(path)))
-            now = flat_settings(config_to_dict(config))
+            before = _flat(config_to_dict(read_run_config(path)))
+            now = _flat(config_to_dict(config))
             changed = [
                 key
                 for key in [*now, *before]
@@ -202,6 +202,15 @@ class Run:
         config = self.config.audio
         waveforms, skipped = clip_arrays.load_waveforms(recordings, config, self.cache_dir)
         return cut_into_segments(waveforms, skipped, config)
+
+
+def _flat(table: Mapping[str, Any], where: str = "") -> dict[str, Any]:
+    """Nested tables as one: ``{"fit": {"epochs": 3}}`` -> ``{"fit.epochs": 3}``."""
+    flat: dict[str, Any] = {}
+    for key, value in table.items():
+        name = f"{where}.{key}" if where else key
+        flat |= _flat(value, name) if isinstance(value, dict) and value else {name: value}
+    return flat
 
 
 def _make_demo_corpus(config: Config) -> None:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Generic, TypeVar, cast
 
 import numpy as np
 
-from ser_kd.config import TEACHER_KINDS, AudioConfig, Config, TeacherConfig
+from ser_kd.config import AudioConfig, Config, TeacherConfig
 from ser_kd.corpora.splits import speaker_folds
 from ser_kd.data.clip_arrays import ClipArrays, ClipView, Hears
 from ser_kd.data.targets import Targets
@@ -16,6 +16,7 @@ from ser_kd.errors import UserError
 from ser_kd.registry import load_object
 from ser_kd.runs.data import RunData
 from ser_kd.teachers.prediction import Predictor
+from ser_kd.teachers.settings import TEACHER_KINDS
 
 Settings = TypeVar("Settings", bound=TeacherConfig)
 

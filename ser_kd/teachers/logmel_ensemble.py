@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ser_kd.config import LABELS_ONLY, Config, EnsembleTeacherConfig
+from ser_kd.config import LABELS_ONLY, Config
 from ser_kd.data.clip_arrays import ClipArrays, feature_statistics
 from ser_kd.distillation import fit_loop
 from ser_kd.distillation.logmel_network import train_logmel_network
@@ -10,6 +10,7 @@ from ser_kd.runs.data import RunData
 from ser_kd.students import initial_weights
 from ser_kd.teachers.base import TargetsOf, no_targets
 from ser_kd.teachers.ensemble import EnsembleTeacher, Statistics
+from ser_kd.teachers.settings import EnsembleTeacherConfig
 from ser_kd.teachers.training import save_network
 
 

@@ -21,11 +21,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from ser_kd.config import MaskingConfig, ModalitySource
 from ser_kd.corpora.clip import Clip
 from ser_kd.data.clip_arrays import ClipView
 from ser_kd.data.targets import IN_FOLD, Targets, softmax
 from ser_kd.errors import UserError
+from ser_kd.teachers.settings import MaskingConfig
+from ser_kd.teachers.sources import ModalitySource
 
 # Below this probability a teacher's logarithms say nothing but how many digits it computes with.
 _LEAST_PROBABILITY = 1e-4

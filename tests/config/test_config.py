@@ -9,19 +9,16 @@ from pathlib import Path
 import pytest
 
 from ser_kd import config
-from ser_kd.config import (
-    TEACHER_KINDS,
-    Config,
-    EnsembleTeacherConfig,
-    FileTeacherConfig,
-    Wav2Vec2TeacherConfig,
-    config_from_dict,
-    config_to_dict,
-    load_config,
-)
+from ser_kd.config import Config, config_from_dict, config_to_dict, load_config
 from ser_kd.errors import UserError
 from ser_kd.registry import load_object
 from ser_kd.teachers.base import Teacher
+from ser_kd.teachers.settings import (
+    TEACHER_KINDS,
+    EnsembleTeacherConfig,
+    FileTeacherConfig,
+    Wav2Vec2TeacherConfig,
+)
 
 RECIPE = """
 seed = 3

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from corpus_maker import HZ_OF, SPEAKERS, TAKES, settings, snapshot, write_corpus
 
-from ser_kd.config import FusionTeacherConfig, config_from_dict
+from ser_kd.config import config_from_dict
 from ser_kd.data.targets import ALL_FOLDS, softmax
 from ser_kd.distillation import fit_loop
 from ser_kd.errors import UserError
@@ -19,6 +19,7 @@ from ser_kd.students.saved import load_keras
 from ser_kd.teachers.base import make_teacher
 from ser_kd.teachers.crossfit import Teachers
 from ser_kd.teachers.fusion_network import FusionNetwork, RowLayout
+from ser_kd.teachers.settings import FusionTeacherConfig
 
 # Keras saves a TensorFlow variable through a NumPy 1 interface.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

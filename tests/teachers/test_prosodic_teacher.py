@@ -19,7 +19,7 @@ from corpus_maker import settings, snapshot, write_corpus, write_unlabelled
 from ser_kd.audio import prosody
 from ser_kd.audio.decoding import to_int16
 from ser_kd.audio.prosody import DESCRIPTORS, Descriptor
-from ser_kd.config import ProsodicTeacherConfig, config_from_dict
+from ser_kd.config import config_from_dict
 from ser_kd.data.clip_arrays import ClipArrays
 from ser_kd.data.targets import ALL_FOLDS
 from ser_kd.distillation import fit_loop
@@ -31,6 +31,7 @@ from ser_kd.teachers.base import make_teacher
 from ser_kd.teachers.crossfit import Teachers
 from ser_kd.teachers.descriptors import Descriptors
 from ser_kd.teachers.prosodic_network import build_network, frame_statistics
+from ser_kd.teachers.settings import ProsodicTeacherConfig
 
 # Keras saves a TensorFlow variable through a NumPy 1 interface.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
