@@ -3,10 +3,10 @@
 import dataclasses
 import difflib
 import math
-import operator
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
+from operator import ge, gt, le, lt
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -17,12 +17,7 @@ FolderOf = Callable[[str], Path | None]
 """Dotted name of a setting -> the folder that its relative paths start from; None = as written."""
 
 
-_HOLDS = {
-    "at_least": operator.ge,
-    "above": operator.gt,
-    "at_most": operator.le,
-    "below": operator.lt,
-}
+_HOLDS = {"at_least": ge, "above": gt, "at_most": le, "below": lt}
 
 
 def setting(default: Any, *, path: str | None = None, **bounds: float | str) -> Any:
@@ -103,17 +98,14 @@ def _check_value(value: Any, bounds: Mapping[str, float] | None, where: str) -> 
         for key, item in value.items():
             _check_value(item, bounds, join(where, key))
     elif bounds is not None:
-        numbers = [
-            item for item in (value if isinstance(value, tuple) else [value]) if _number(item)
-        ]
+        numbers = [*filter(_is_number, value if isinstance(value, tuple) else [value])]
         finite = all(map(math.isfinite, numbers)) and sorted(numbers) == numbers
         if not finite or not all(_HOLDS[b](n, bounds[b]) for b in bounds for n in numbers):
-            raise UserError(
-                f"{where} = {value!r} is out of range: it must be {_needed(value, bounds)}"
-            )
+            needed = _needed(value, bounds)
+            raise UserError(f"{where} = {value!r} is out of range: it must be {needed}")
 
 
-def _number(value: Any) -> bool:
+def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
