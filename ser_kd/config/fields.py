@@ -78,7 +78,7 @@ def check(settings: Any, where: str = "") -> None:
 
 
 def out_of_range(settings: Any, where: str, key: str, needed: str) -> UserError:
-    """What is said of the value at the dotted name ``key`` in ``settings``."""
+    """The error that names the value at the dotted name ``key`` in ``settings``."""
     value = settings
     for name in key.split("."):
         value = value[name] if isinstance(value, Mapping) else getattr(value, name)

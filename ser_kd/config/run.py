@@ -44,8 +44,8 @@ class Config:
             yield "logmel.hop_seconds", "at most audio.window_hop_seconds"
         if logmel.fft_samples > audio.window_seconds * audio.sample_rate_hz:
             yield "logmel.fft_samples", "at most a window"
-        tell = any(teacher.may_tell_dimensions for teacher in self.teachers.values())
-        if dimensions.teacher_weight > 0 and not tell:
+        predicted = any(teacher.may_predict_dimensions for teacher in self.teachers.values())
+        if dimensions.teacher_weight > 0 and not predicted:
             needed = "0 without a teacher of kind 'dimensional', or a file that has dimensions"
             yield "dimensions.teacher_weight", needed
         weights = self.distill.logit_weight, dimensions.teacher_weight

@@ -1,4 +1,4 @@
-"""What every kind of teacher has to say of itself; the kinds are ``ser_kd.teachers.settings``."""
+"""What settings of every kind of teacher have; the kinds are in ``ser_kd.teachers.settings``."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,14 +13,14 @@ from ser_kd.registry import load_object
 
 @dataclass(frozen=True)
 class TeacherConfig:
-    """What the code asks of every kind; a kind says what is different with it.
+    """What the code asks of every kind of teacher; a kind overrides what is different.
 
-    ``live``: it predicts the student's input at every step, too. ``may_tell_dimensions``: its
+    ``live``: it predicts the student's input at every step, too. ``may_predict_dimensions``: its
     predictions have dimensions, or may where they come from a file.
     """
 
     live: ClassVar[bool] = False
-    may_tell_dimensions: ClassVar[bool] = False
+    may_predict_dimensions: ClassVar[bool] = False
     kind: str = ""
 
     @property

@@ -28,7 +28,7 @@ _ONE_LAYER = FitConfig(epochs=30, batch_size=64, learning_rate=1e-3)
 
 @dataclass(frozen=True)
 class TrainedTeacherConfig(TeacherConfig):
-    """Kinds that train networks on the clips themselves, out of fold unless told otherwise."""
+    """Kinds that train networks on the clips themselves, out of fold unless ``in_fold``."""
 
     folds: int = setting(5, at_least=2)
     in_fold: bool = False
@@ -163,7 +163,7 @@ class LiveTeacherConfig(TeacherConfig):
 class FileTeacherConfig(TeacherConfig):
     """``file``: predictions that were made elsewhere, keyed by clip id and view (.npz or .csv)."""
 
-    may_tell_dimensions: ClassVar[bool] = True
+    may_predict_dimensions: ClassVar[bool] = True
     kind: Literal["file"] = "file"
     path: str = setting("", path="")
 
@@ -211,7 +211,7 @@ class VectorsTeacherConfig(TeacherConfig):
                     f"but the run's teachers are: {', '.join(teachers)}"
                 )
             if other.predictions_file:
-                continue  # what its file says of folds is checked when it is read
+                continue  # the folds in its file are checked when it is read
             if other.live:
                 raise UserError(
                     f"{where} learns from teachers.{name}, whose networks may have been trained "
@@ -341,7 +341,7 @@ class DimensionalTeacherConfig(VectorsTeacherConfig):
     loss; ``label_weight``: of the categories, which every teacher predicts.
     """
 
-    may_tell_dimensions: ClassVar[bool] = True
+    may_predict_dimensions: ClassVar[bool] = True
     kind: Literal["dimensional"] = "dimensional"
     sources: dict[str, str] = setting({}, path="file:")
     width: int = setting(64, at_least=1)
