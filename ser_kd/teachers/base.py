@@ -33,7 +33,7 @@ def no_targets(name: str) -> Targets:
 class Teacher(abc.ABC, Generic[Settings]):
     """One teacher of a run: trains and predicts, one fold at a time.
 
-    What is wrong with its settings or files is reported when it is made, before anything is trained.
+    Wrong settings and files are reported when it is made, before anything is trained.
 
     Attributes:
         name: Of the teacher.

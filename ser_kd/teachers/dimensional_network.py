@@ -24,8 +24,8 @@ class WeightedSources(layers.Layer):
     """The concatenation of all sources, once for each output, with the output's own weights.
 
     An output's weights of the sources are a softmax, begin equal and sum to 1. So that they alone
-    decide how much a source counts, all sources enter with the same energy, however long their vectors
-    are; with equal weights the vector as a whole keeps the energy that it comes with.
+    decide how much a source counts, all sources enter with the same energy, whatever the size of
+    their vectors; with equal weights the vector as a whole keeps the energy that it comes with.
 
     Args:
         sizes: Of the sources' vectors, which stand side by side.

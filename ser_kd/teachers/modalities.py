@@ -192,8 +192,8 @@ def teacher_modality(
         embedding: Whether the embedding is wanted too.
 
     Raises:
-        UserError: It did not predict them all; it was trained on the clip, or has other folds; it has no
-            embedding, or one per fold.
+        UserError: It did not predict them all; it was trained on the clip, or has other folds; it
+            has no embedding, or one per fold.
     """
     ids = [clip_id for clip_id, _ in views]
     rows = targets.rows_of(ids, teacher, [view for _, view in views])
