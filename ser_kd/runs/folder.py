@@ -67,7 +67,7 @@ class Run:
             changed = [
                 key
                 for key in [*now, *before]
-                if before.get(key) != now.get(key) and key not in _MAY_CHANGE
+                if _portable(before.get(key)) != _portable(now.get(key)) and key not in _MAY_CHANGE
             ]
             if changed:
                 key = changed[0]
@@ -202,6 +202,11 @@ class Run:
         config = self.config.audio
         waveforms, skipped = clip_arrays.load_waveforms(recordings, config, self.cache_dir)
         return cut_into_segments(waveforms, skipped, config)
+
+
+def _portable(value: Any) -> Any:
+    """A setting's value; the package's own files are the same wherever it is installed."""
+    return value.rpartition("/ser_kd/recipes/")[2] if isinstance(value, str) else value
 
 
 def _flat(table: Mapping[str, Any], where: str = "") -> dict[str, Any]:
