@@ -25,6 +25,7 @@ from sklearn.preprocessing import StandardScaler
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+import ser_kd
 from ser_kd import files, metrics
 from ser_kd.audio import decoding
 from ser_kd.config import CorpusConfig
@@ -32,7 +33,7 @@ from ser_kd.corpora import load_corpus
 from ser_kd.data.targets import read_targets
 from ser_kd.progress import say, track
 
-RESULTS = Path(__file__).parent / "results"
+TARGETS = Path(ser_kd.__file__).parent / "recipes" / "targets"
 PATCH, HOP = 15_600, 7_800
 BLOCKS = range(6, 12)
 PENALTY = 1.0
@@ -111,10 +112,10 @@ def main() -> None:
     parser.add_argument("--data-dir", required=True)
     parser.add_argument("--metadata-dir", default="")
     parser.add_argument(
-        "--stored", type=Path, default=RESULTS / "crema_d_students" / "two_teachers_targets.npz"
+        "--stored", type=Path, default=TARGETS / "crema_d_students.npz"
     )
     parser.add_argument(
-        "--targets", type=Path, default=RESULTS / "crema_d_yamnet" / "teacher_targets.npz"
+        "--targets", type=Path, default=TARGETS / "crema_d_yamnet.npz"
     )
     parsed = parser.parse_args()
     corpus = load_corpus(

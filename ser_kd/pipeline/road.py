@@ -6,8 +6,9 @@ from ser_kd.config import Config
 from ser_kd.distillation import fit_loop
 from ser_kd.evaluation import run_dimensions, run_report, run_scores
 from ser_kd.export.run import export_run
-from ser_kd.pipeline import dimensions_only, resources, run_table, stages, students
+from ser_kd.pipeline import dimensions_only, resources, run_table, students
 from ser_kd.pipeline.announcement import announce
+from ser_kd.pipeline.teachers import all_teacher_targets
 from ser_kd.progress import say
 from ser_kd.runs.folder import Run
 
@@ -35,7 +36,7 @@ def train(config: Config, run_dir: Path | None = None) -> None:
     say("\n1. Data")
     run_data = run.data()
     say("\n2. Teachers" if config.teachers else "\n2. Teachers: none")
-    targets = stages.all_teacher_targets(run, run_data)
+    targets = all_teacher_targets(run, run_data)
     if config.teachers:
         say("\n3. Student from labels alone (what distillation is compared with)")
         students.baseline_student(run, run_data)
