@@ -4,7 +4,7 @@
 
 Needs the extra ``demo`` (espeak-ng makes the speech). The commands are run as they are shown, and
 what they print is drawn line by line; in a stream a line appears when its moment of the recording
-has come. Where animations are off, and in viewers that know none, all lines are there at once.
+has come. Until then it is dim: all lines can be read at once.
 """
 
 import html
@@ -70,16 +70,22 @@ def draw(lines: list[tuple[float, str]]) -> str:
             f'<text x="{MARGIN}" y="{MARGIN + 26 + LINE * number}" class="{css}" '
             f'style="animation-delay:{second:.1f}s">{marked}</text>'
         )
-    return f"""<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height}" width="{width:.0f}" role="img">
+    return f"""<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height}"
+     width="{width:.0f}" role="img">
 <title>ser-kd predict on synthetic speech</title>
 <style>
-text {{ font: 13px ui-monospace, Menlo, Consolas, "DejaVu Sans Mono", monospace; white-space: pre; fill: #d5dae2 }}
+text {{
+  font: 13px ui-monospace, Menlo, Consolas, "DejaVu Sans Mono", monospace;
+  white-space: pre; fill: #d5dae2
+}}
 @media (prefers-reduced-motion: no-preference) {{ text {{ animation: appear .2s both }} }}
-@keyframes appear {{ from {{ opacity: 0 }} to {{ opacity: 1 }} }}
+@keyframes appear {{ from {{ opacity: .3 }} to {{ opacity: 1 }} }}
 .prompt {{ fill: #8fd18f }} .quiet {{ fill: #7d8795 }} .label {{ fill: #ffd479; font-weight: 600 }}
 </style>
 <rect width="100%" height="100%" rx="8" fill="#1b1f27"/>
-<circle cx="{MARGIN}" cy="14" r="5" fill="#ff5f57"/><circle cx="{MARGIN + 16}" cy="14" r="5" fill="#febc2e"/><circle cx="{MARGIN + 32}" cy="14" r="5" fill="#28c840"/>
+<circle cx="{MARGIN}" cy="14" r="5" fill="#ff5f57"/>
+<circle cx="{MARGIN + 16}" cy="14" r="5" fill="#febc2e"/>
+<circle cx="{MARGIN + 32}" cy="14" r="5" fill="#28c840"/>
 {chr(10).join(rows)}
 </svg>
 """
@@ -91,12 +97,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         make_speech(folder)
-        lines = [(0.5, f"$ {predict}")]
-        lines += [(1.5, line) for line in record(predict, folder)]
-        lines += [(3.0, ""), (3.5, f"$ {stream}")]
+        lines = [(0.0, f"$ {predict}")]
+        lines += [(0.5, line) for line in record(predict, folder)]
+        lines += [(1.5, ""), (1.5, f"$ {stream}")]
         for line in record(stream, folder):
             moment = re.search(r"(\d+\.\d) s", line)
-            lines.append((4.0 + float(moment.group(1)) if moment else 4.0, line))
+            lines.append((1.5 + float(moment.group(1)) if moment else 1.5, line))
     OUTPUT.write_text(draw(lines), encoding="utf-8")
     print(f"{OUTPUT.relative_to(ROOT)}: {len(lines)} lines, {OUTPUT.stat().st_size} bytes")
 
