@@ -58,7 +58,7 @@ OWN_TEACHER = (
 )
 STORED_TEACHER = (
     "teachers.stored.kind=file",
-    f"teachers.stored.path={TARGETS / 'two_teachers.npz'}",
+    f"teachers.stored.path={TARGETS / 'crema_d_students.npz'}",
 )
 HALF_LABELS = ("distill.label_weight=0.5", "distill.logit_weight=0.5", "distill.temperature=1.0")
 

@@ -92,6 +92,7 @@ text {{
 
 
 def main() -> None:
+    """Records and draws."""
     predict = "ser-kd predict " + " ".join(f"{name}.wav" for name in CLIPS)
     stream = "ser-kd predict --stream recording.wav"
     with tempfile.TemporaryDirectory() as name:

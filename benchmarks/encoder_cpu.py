@@ -1,12 +1,12 @@
-"""The teacher's encoder on a CPU against its peers: torch's, and transformers' last TensorFlow one.
+"""The encoder on a CPU against torch and against transformers' last TensorFlow model.
 
-    python benchmarks/teacher.py [--old-python PATH] [--rounds 5]
+    python benchmarks/encoder_cpu.py [--old-python PATH] [--rounds 5]
 
 Base size (95 M parameters, random weights), 4 clips of 3 s, both cores. Each peer runs in a process
-of its own; they take turns, so that whatever else the machine does hits all alike. A peer whose
-packages are missing is left out with a line that says so: torch is no dependency of this project,
-and transformers' TensorFlow models are found in the environment of constraints/classic.txt only,
-whose Python --old-python names. A step is forward + backward in training mode, without LayerDrop
+of its own; they take turns, so that other load on the machine affects all of them. A peer whose
+packages are missing is left out, and a line says so: torch is no dependency of this project, and
+transformers' TensorFlow models exist only in the environment of constraints/classic.txt, whose
+Python --old-python names. A step is forward + backward in training mode, without LayerDrop
 and SpecAugment. CPU-seconds count all threads. The last line is JSON.
 """
 
@@ -27,16 +27,18 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 import numpy as np
 
 BATCH, SAMPLES = 4, 48_000
-STILL = {"layerdrop": 0.0, "apply_spec_augment": False, "mask_time_prob": 0.0}
+STILL: dict[str, Any] = {"layerdrop": 0.0, "apply_spec_augment": False, "mask_time_prob": 0.0}
 Work = dict[str, Callable[[], Any]]
 
 
 def inputs() -> tuple[np.ndarray, np.ndarray]:
+    """Waveforms and their mask, ``[batch, samples]`` each."""
     waveforms = np.random.default_rng(0).normal(size=(BATCH, SAMPLES)).astype(np.float32)
     return waveforms, np.ones((BATCH, SAMPLES), np.int32)
 
 
 def ours() -> Work:
+    """ser_kd's encoder."""
     import tensorflow as tf
 
     from ser_kd.encoder.architecture import architecture
@@ -66,6 +68,7 @@ def ours() -> Work:
 
 
 def torch_peer() -> Work:
+    """The torch model of transformers."""
     import torch
     from transformers import Wav2Vec2Config, Wav2Vec2Model
 
@@ -96,6 +99,7 @@ def torch_peer() -> Work:
 
 
 def old_tensorflow() -> Work:
+    """The last TensorFlow model of transformers."""
     os.environ["TF_USE_LEGACY_KERAS"] = "1"
     import tensorflow as tf
     from transformers import TFWav2Vec2Model, Wav2Vec2Config
@@ -145,6 +149,7 @@ def child(peer: str) -> None:
 
 
 def start(peer: str, python: str) -> "subprocess.Popen[str] | None":
+    """A peer's process, warmed up; None where it cannot run, and says why."""
     process = subprocess.Popen(
         [python, __file__, "--child", peer],
         stdin=subprocess.PIPE,
@@ -183,6 +188,7 @@ def measure(processes: dict[str, "subprocess.Popen[str]"], rounds: int) -> dict[
 
 
 def main() -> None:
+    """Prints a table of medians."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -213,7 +219,7 @@ def main() -> None:
         peer: {p: {k: round(float(v), 3) for k, v in t.items()} for p, t in parts.items()}
         for peer, parts in results.items()
     }
-    print(json.dumps({"benchmark": "teacher", "cores": os.cpu_count(), "results": rounded}))
+    print(json.dumps({"benchmark": "encoder_cpu", "cores": os.cpu_count(), "results": rounded}))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
-"""What the speech gate lets through: clips of speech, and noises that are none.
+"""What voice activity detection passes: clips of speech, and sounds that are none.
 
-    python benchmarks/speech_gate.py FOLDER [FOLDER ...] [--clips 300]
+    python benchmarks/voice_activity.py FOLDER [FOLDER ...] [--clips 300]
 
 FOLDERs hold speech (any format that ``predict`` reads). Each clip is set to -12 and to -30 dBFS
-(RMS of its loud half), and is mixed with white and pink noise; noises are 200 windows of 3 s at -70
-to -6 dBFS, of one random generator. A clip passes if its whole length does. The last line is JSON.
+(RMS of its loud half), and is mixed with white and pink noise; other sounds are 200 windows of 3 s
+at -70 to -6 dBFS, from one random generator. A clip passes if enough of it is speech. The last line
+is JSON.
 """
 
 import argparse
@@ -69,6 +70,7 @@ def versions(clip: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray
 
 
 def main() -> None:
+    """Prints the share that passes of each kind."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -108,7 +110,7 @@ def main() -> None:
         for name, share in rows.items():
             print(f"  {name:<22}{share:>8.1%}")
     print(f"{milliseconds:.1f} ms for a window of 3 s")
-    print(json.dumps({"benchmark": "speech_gate", "passed": results, "window_ms": milliseconds}))
+    print(json.dumps({"benchmark": "voice_activity", "passed": results, "window_ms": milliseconds}))
 
 
 if __name__ == "__main__":
