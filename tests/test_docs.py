@@ -1,4 +1,4 @@
-"""The README and the pages: links and paths exist, settings and recipes exist, the README is short."""
+"""The README and the pages: what they link to, the recipes and settings they name, their length."""
 
 import dataclasses
 import importlib.util
