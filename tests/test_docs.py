@@ -3,7 +3,11 @@
 import dataclasses
 import importlib.util
 import re
+import subprocess
+import sys
+import textwrap
 import tomllib
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -63,3 +67,36 @@ def test_settings_exist(page):
         settings = getattr(defaults, section, None)
         if dataclasses.is_dataclass(settings) and key not in ("json", "keras"):  # file names
             assert hasattr(settings, key), f"{section}.{key}"
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """The fenced examples in a language."""
+    found = re.findall(rf"^( *)```{language}\n(.*?)^ *```", page.read_text("utf-8"), re.M | re.S)
+    return [textwrap.dedent(code) for _, code in found]
+
+
+@cache
+def help_of(command: str) -> str:
+    run = [sys.executable, "-m", "ser_kd", command, "--help"]
+    return subprocess.run(run, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+
+@each_page
+def test_python_examples_are_python(page):
+    for code in blocks(page, "python"):
+        compile(code, page.name, "exec")
+
+
+@each_page
+def test_commands_have_the_options_that_are_shown(page):
+    for code in blocks(page, "bash"):
+        for line in code.replace("\\\n", " ").splitlines():
+            shown = re.match(
+                r".*?(?:ser-kd|python train\.py)(?= |$)(.*?)(?: -- .*)?(?:#.*)?$", line
+            )
+            if shown is None:
+                continue
+            words = shown.group(1).split()
+            command = "train" if "train.py" in line else words[0]
+            for option in (word.partition("=")[0] for word in words if word.startswith("--")):
+                assert option in help_of(command), line
