@@ -25,6 +25,7 @@ from sklearn.preprocessing import StandardScaler
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+import ser_kd
 from ser_kd import files, metrics
 from ser_kd.audio import decoding
 from ser_kd.config import CorpusConfig
@@ -32,7 +33,7 @@ from ser_kd.corpora import load_corpus
 from ser_kd.data.targets import read_targets
 from ser_kd.progress import say, track
 
-TARGETS = Path(__file__).parents[1] / "ser_kd" / "recipes" / "targets"
+TARGETS = Path(ser_kd.__file__).parent / "recipes" / "targets"
 PATCH, HOP = 15_600, 7_800
 BLOCKS = range(6, 12)
 PENALTY = 1.0
