@@ -55,10 +55,12 @@ def _config(parsed: argparse.Namespace) -> Config:
 def _train(config: Config, run_dir: Path | None) -> int:
     # Imported late: a wrong argument should not wait for TensorFlow.
     from ser_kd.distillation import fit_loop
-    from ser_kd.evaluation import run_dimensions, run_report, run_scores
+    from ser_kd.evaluation import run as evaluation
+    from ser_kd.evaluation import run_dimensions
+    from ser_kd.evaluation.summary import summary
     from ser_kd.export import export_run
     from ser_kd.export.convert import calibration_windows
-    from ser_kd.pipeline import resources, run_table, stages
+    from ser_kd.pipeline import resources, stages
     from ser_kd.runs.folder import Run
 
     if config.deterministic:
@@ -89,13 +91,14 @@ def _train(config: Config, run_dir: Path | None) -> int:
         say(f"\nFor the phone: {run.export_dir} (docs/dimensions.md shows how)")
         return 0
     say("\n6. Scores, time and memory, report")
-    run_scores.evaluate(run, run_data, targets)
-    resources.measure_run(run)
-    page = run_report.report_run(run, run_data)
-    say("\n" + run_table.summary(run.directory))
+    measured = resources.measure_run(run)
+    evaluated = evaluation.evaluate_run(run, run_data, targets)
+    say("\n" + summary(evaluated, measured))
     if run_data.dimensions:
         say("\n" + run_dimensions.table(run_dimensions.evaluate_dimensions(run, run_data)))
-    _say_what_next(page, run.export_dir / "student_waveform.tflite", config)
+    _say_what_next(
+        run.directory / evaluation.PAGE, run.export_dir / "student_waveform.tflite", config
+    )
     return 0
 
 

@@ -1,14 +1,19 @@
-"""What the folder of a model's run tells of it, where the model lies in one."""
+"""What the folder of a model's run tells of it, where the model lies in one.
+
+Nothing here needs TensorFlow: a .tflite is evaluated without.
+"""
 
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ser_kd import files
+from ser_kd.registry import load_object
 
-# ``ser_kd.run`` needs TensorFlow (5 s): a .tflite outside of a run's folder does without.
 if TYPE_CHECKING:
     from ser_kd.runs.folder import Run
+
+LABELS_ALONE, DISTILLED = "student, labels alone", "student, distilled"
 
 
 def find_run(model: Path) -> "Run | None":
@@ -16,28 +21,41 @@ def find_run(model: Path) -> "Run | None":
     folder = model.absolute().parent
     for place in (folder, folder.parent):
         if (place / "config.json").is_file():
-            from ser_kd.runs.folder import Run
-
-            return Run.open(place)
+            # By its place: what a run is made of needs TensorFlow (5 s).
+            run: Run = load_object("ser_kd.runs.folder:Run").open(place)
+            return run
     return None
+
+
+def logmel_students(run: "Run") -> dict[str, Path]:
+    """The run's students that take log-mel, by the names in its tables.
+
+    Without teachers there is no second student to compare with.
+    """
+    name = DISTILLED if run.config.teachers else LABELS_ALONE
+    students = (
+        {LABELS_ALONE: run.baseline_dir / run.student_path.name} if run.config.teachers else {}
+    )
+    students[name] = run.student_path
+    students[f"{name}, int8"] = run.export_dir / "student_int8.tflite"
+    return students
+
+
+def waveform_student(run: "Run") -> tuple[str, Path]:
+    """Name and path of the file for the phone, which takes samples."""
+    name = DISTILLED if run.config.teachers else LABELS_ALONE
+    return f"{name}, waveform", run.export_dir / "student_waveform.tflite"
+
+
+def student_files(run: "Run") -> dict[str, Path]:
+    """All of the run's students by the names in its tables."""
+    return {**logmel_students(run), **dict([waveform_student(run)])}
 
 
 def stored_resources(own_run: "Run | None") -> dict[str, Any]:
     """The run's ``resources.json``; empty where there is none."""
     path = own_run.directory / "resources.json" if own_run else None
     return files.read_json(path) if path and path.is_file() else {}
-
-
-def exported_family(own_run: "Run | None") -> list[dict[str, Any]]:
-    """``name``, ``ua``, ``latency_ms`` and ``bytes`` of every exported file."""
-    path = own_run.export_dir / "export.json" if own_run else None
-    if not path or not path.is_file():
-        return []
-    keys = ("ua", "latency_ms", "bytes")
-    return [
-        {"name": name, **{key: figures.get(key) for key in keys}}
-        for name, figures in files.read_json(path)["models"].items()
-    ]
 
 
 def training_history(own_run: "Run | None") -> list[dict[str, Any]]:

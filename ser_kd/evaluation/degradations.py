@@ -1,6 +1,6 @@
-"""Recordings spoilt on purpose: level, clipping, cuts, noise; lines and codecs: ``audio.codecs``.
+"""Degradations of a waveform: level, clipping, cuts, noise (codecs: ``audio.codecs``).
 
-Each is a function of one waveform; ``robustness`` decides which of them a model is tried with.
+Each is a function of one waveform; ``robustness`` decides which of them a model is tested with.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,7 +11,7 @@ import numpy as np
 from ser_kd.audio.decoding import Waveform
 
 _PEAK = 32_767 / 32_768
-# Below it nobody hears, no microphone of a phone hears, and 1/f has no end.
+# Below it phones' microphones record nothing, and 1/f has no bound.
 _PINK_FROM_HZ = 20.0
 _TALKERS = (4, 7)
 
@@ -20,7 +20,7 @@ _TALKERS = (4, 7)
 
 
 def with_gain(waveform: Waveform, gain_db: float) -> Waveform:
-    """The waveform louder or softer; what leaves full scale is clipped, as a converter does.
+    """The waveform at another level; what exceeds full scale is clipped, as a converter does.
 
     Args:
         waveform: float32 ``[samples]`` in -1..1.
@@ -35,7 +35,7 @@ def clipped(waveform: Waveform, share: float) -> Waveform:
 
     Args:
         waveform: float32 ``[samples]``.
-        share: How many of the samples, 0 to 1: the level is the ``1 - share`` quantile of the
+        share: Of the samples, 0 to 1: the level is the ``1 - share`` quantile of the
             magnitudes.
     """
     level = np.float32(np.quantile(np.abs(waveform), 1.0 - share))
@@ -58,8 +58,8 @@ def with_noise(waveform: Waveform, noise: np.ndarray, snr_db: float) -> Waveform
     """The waveform and noise together.
 
     The ratio is one of root mean squares over the whole clip, pauses included, as in the published
-    tests; over the speech alone it is a little better. Where the sum leaves full scale, both are
-    turned down: noise is what is asked about here, and not clipping.
+    tests; over the speech alone it is a little better. Where the sum exceeds full scale, both
+    are attenuated: noise is measured here, not clipping.
 
     Args:
         waveform: float32 ``[samples]``; one of zeros stays as it is.
@@ -99,20 +99,20 @@ def pink_noise(samples: int, rate_hz: int, rng: np.random.Generator) -> np.ndarr
     """
     size = 1 << (max(samples, rate_hz) - 1).bit_length()  # a power of 2: the transform is quick
     hz = np.fft.rfftfreq(size, 1.0 / rate_hz)
-    heard = hz >= _PINK_FROM_HZ
+    passed = hz >= _PINK_FROM_HZ
     spectrum = np.fft.rfft(rng.standard_normal(size))
-    spectrum[~heard] = 0.0
-    spectrum[heard] /= np.sqrt(hz[heard])
+    spectrum[~passed] = 0.0
+    spectrum[passed] /= np.sqrt(hz[passed])
     return np.fft.irfft(spectrum, size)[:samples]
 
 
 @dataclass(frozen=True)
 class Babble:
-    """Four to seven other people who talk at once.
+    """Four to seven other speakers at once.
 
     Attributes:
-        speakers: Who speaks in each clip, ``[clips]``.
-        waveform: The clip at a place; clips that are silent say nothing.
+        speakers: The speaker of each clip, ``[clips]``.
+        waveform: The clip at a place; silent clips add nothing.
     """
 
     speakers: Sequence[str]
@@ -120,14 +120,14 @@ class Babble:
 
     @property
     def possible(self) -> bool:
-        """Whether there are two speakers."""
+        """Whether there are two speakers at least."""
         return len(set(self.speakers)) > 1
 
     def make(self, speaker: str, samples: int, rng: np.random.Generator) -> np.ndarray:
         """The sum of clips of other speakers, all equally loud, each from a place of its own.
 
         Args:
-            speaker: Who is not heard in it.
+            speaker: Left out of it.
             samples: Its length; shorter clips are repeated.
             rng: Which clips, and where they begin.
 
