@@ -1,7 +1,7 @@
 """The evaluation of one model file on a corpus, with whatever its run tells of it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ class Request:
 
     cross: Sequence[str] = ()
     teachers: Sequence[Path] = ()
-    against: Sequence[Path] = field(default_factory=tuple)
+    against: Sequence[Path] = ()
     degraded: bool = True
 
 
@@ -73,15 +73,19 @@ def evaluate_model(model: Path, choice: Choice, request: Request) -> Evaluated:
     probs = predict_waveforms(predictor, clips.waveforms())
     teachers = other_models.teachers(clips.ids, predictor.labels, own_run, request.teachers, notes)
     compared = other_models.counterparts(model, own_run, request.against, notes)
-    students = [other_models.student(path, model, predictor, clips) for path in compared]
+    names = other_models.names_of([*compared, model])
+    name = names[model]
+    students = [
+        other_models.student(path, names[path], model, predictor, clips) for path in compared
+    ]
     scored = score_part(
         clips.ids,
         clips.truth,
         clips.speakers,
         predictor.labels,
-        [*teachers, *students, Predictions(model.name, STUDENT, clips.ids, probs)],
+        [*teachers, *students, Predictions(name, STUDENT, clips.ids, probs)],
     )
-    own_scores = scored["models"][model.name]
+    own_scores = scored["models"][name]
     if not request.degraded:
         notes.append("robustness: not measured (--no-robustness)")
     evaluation = {
@@ -96,7 +100,7 @@ def evaluate_model(model: Path, choice: Choice, request: Request) -> Evaluated:
                 "clips_of_training_speakers": clips.clips_of_training_speakers,
                 "unreadable": dict(clips.unreadable),
                 "file": evaluate_file(
-                    model.name, predictor, clips, probs, own_scores, notes, request.degraded
+                    name, predictor, clips, probs, own_scores, notes, request.degraded
                 ),
             }
         },
@@ -106,11 +110,10 @@ def evaluate_model(model: Path, choice: Choice, request: Request) -> Evaluated:
         "settings": settings(),
         "notes": notes,
     }
+    stored = stored_resources(own_run)
     resources = {
-        name: figures
-        for name, figures in stored_resources(own_run).items()
-        if name in {teacher.name for teacher in teachers}
-    } | other_models.measured([*compared, model], notes)
+        teacher.name: stored[teacher.name] for teacher in teachers if teacher.name in stored
+    } | other_models.measured(names, notes)
     return Evaluated(
         evaluation, resources, prediction_rows(clips.split, clips.clips, probs, predictor.labels)
     )

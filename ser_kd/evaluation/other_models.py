@@ -1,6 +1,6 @@
 """Models that an evaluated one is compared with: teachers' stored targets, other student files."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +34,8 @@ def teachers(
         given: Files of predictions.
         notes: Sentences on what is not there are added.
     """
-    places = [(path.parent.name if path.stem == "targets" else path.stem, path) for path in given]
+    stems = [path.parent.name if path.stem == "targets" else path.stem for path in given]
+    places = list(zip(_distinct(stems, given), given, strict=True))
     if own_run is not None:
         targets_path = load_object("ser_kd.teachers.crossfit:targets_path")  # needs TensorFlow
         for name in own_run.config.teachers:
@@ -68,7 +69,7 @@ def counterparts(
         given: Files of models.
         notes: Sentences on what is not there are added.
     """
-    paths = [path.absolute() for path in given]
+    paths = [path.absolute() for path in given if path.absolute() != model.absolute()]
     if own_run is None:
         return paths
     counterpart = own_run.student_path
@@ -81,11 +82,26 @@ def counterparts(
     return paths
 
 
-def student(path: Path, model: Path, predictor: Predictor, clips: ClipSet) -> Predictions:
+def names_of(models: Sequence[Path]) -> dict[Path, str]:
+    """What tables call model files: their names, with the folder where two have the same."""
+    return dict(zip(models, _distinct([path.name for path in models], models), strict=True))
+
+
+def _distinct(names: Sequence[str], paths: Sequence[Path]) -> list[str]:
+    return [
+        name if names.count(name) == 1 else f"{path.absolute().parent.name}/{name}"
+        for name, path in zip(names, paths, strict=True)
+    ]
+
+
+def student(
+    path: Path, name: str, model: Path, predictor: Predictor, clips: ClipSet
+) -> Predictions:
     """What another student predicts.
 
     Args:
         path: Its file.
+        name: For tables.
         model: The evaluated model's file.
         predictor: The evaluated model.
         clips: The clips.
@@ -105,24 +121,24 @@ def student(path: Path, model: Path, predictor: Predictor, clips: ClipSet) -> Pr
     say(f"  {path.name}, to compare")
     order = [other.labels.index(label) for label in predictor.labels]
     probs = predict_waveforms(other, clips.waveforms())[:, order]
-    return Predictions(path.name, STUDENT, clips.ids, probs)
+    return Predictions(name, STUDENT, clips.ids, probs)
 
 
-def measured(models: Sequence[Path], notes: list[str]) -> dict[str, dict[str, Any]]:
+def measured(models: Mapping[Path, str], notes: list[str]) -> dict[str, dict[str, Any]]:
     """Size, time and memory of models, which are measured in turns.
 
     Args:
-        models: Their files.
+        models: File -> name for tables.
         notes: Why nothing was measured is added.
 
     Returns:
-        File name -> ``bytes`` and, where that could be measured, ``latency_ms``,
+        Name -> ``bytes`` and, where that could be measured, ``latency_ms``,
         ``latency_p95_ms``, ``peak_memory_mb``, ``runtime``.
     """
-    sizes = {path.name: {"bytes": path.stat().st_size} for path in models}
+    sizes = {name: {"bytes": path.stat().st_size} for path, name in models.items()}
     say(f"  time and memory of {', '.join(sizes)}")
     try:
-        figures = measure_all(models)
+        figures = measure_all(list(models))
     except UserError as error:
         notes.append(f"time and memory: not measured ({error})")
         return dict(sizes)
