@@ -15,7 +15,6 @@ from ser_kd.evaluation.limits import LIMITS_SOURCE, judged, judged_sexes
 from ser_kd.evaluation.predictions import predict_waveforms
 from ser_kd.evaluation.scores import RESAMPLES, SEED
 from ser_kd.evaluation.slices import slices
-from ser_kd.inference.frontend import Frontend
 from ser_kd.inference.measure import machine
 from ser_kd.inference.predictor import Predictor
 from ser_kd.metrics.calibration import (
@@ -24,6 +23,7 @@ from ser_kd.metrics.calibration import (
     reliability,
 )
 from ser_kd.progress import track
+from ser_kd.students.frontend import Frontend
 from ser_kd.tflite.interpreters import TFLiteModel
 
 _WORST_CLIPS = 20

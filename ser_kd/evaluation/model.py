@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ser_kd.errors import UserError
 from ser_kd.evaluation import other_models
 from ser_kd.evaluation.clips import Choice, ClipSet, cross_clips, main_clips
 from ser_kd.evaluation.exported_file import evaluate_file, model_facts, settings
@@ -61,11 +60,6 @@ def evaluate_model(model: Path, choice: Choice, request: Request) -> Evaluated:
     """
     notes: list[str] = []
     own_run = find_run(model)
-    if own_run and own_run.config.dimensions.alone:
-        raise UserError(
-            f"{model} predicts dimensions and no categories, which is what is scored here; its CCC "
-            f"is in {own_run.directory / 'dimensions.json'}"
-        )
     predictor = Predictor.load(model)
     clips = main_clips(predictor, own_run, choice, notes)
     crossed = [cross_clips(text, predictor, notes) for text in request.cross]

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from ser_kd import files
-from ser_kd.audio import decoding
 from ser_kd.audio.decoding import Waveform, to_float, to_int16
 from ser_kd.corpora import Clip
 from ser_kd.inference.predictor import Predictor
@@ -37,12 +36,7 @@ def predict_waveforms(predictor: Predictor, waveforms: Iterable[Waveform]) -> np
             totals[clip] += row
 
     for clip, waveform in enumerate(waveforms):
-        windows = decoding.windows(
-            to_float(to_int16(waveform)),
-            frontend.window_samples,
-            frontend.window_hop_samples,
-            frontend.hop_samples,
-        )
+        windows = frontend.windowing.cut(to_float(to_int16(waveform)))
         totals.append(np.zeros(len(predictor.labels)))
         counts.append(len(windows))
         waiting += [(clip, window) for window in windows]

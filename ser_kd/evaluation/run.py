@@ -11,18 +11,15 @@ from ser_kd.evaluation.clips import Choice, main_clips
 from ser_kd.evaluation.exported_file import evaluate_file, model_facts, settings
 from ser_kd.evaluation.html_report.page import write_report
 from ser_kd.evaluation.predictions import predict_waveforms, prediction_rows, write_csv
-from ser_kd.evaluation.run_folder import (
-    stored_resources,
-    student_files,
-    training_history,
-    waveform_student,
-)
+from ser_kd.evaluation.run_folder import stored_resources, training_history
 from ser_kd.evaluation.run_models import (
     Predict,
     out_of_fold_scores,
+    student_files,
     student_predictions,
     student_predictors,
     teacher_predictions,
+    waveform_student,
 )
 from ser_kd.evaluation.scores import FORMAT, STUDENT, Predictions, score_part
 from ser_kd.inference.predictor import Predictor

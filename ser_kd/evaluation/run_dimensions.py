@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 
 from ser_kd import files, metrics
+from ser_kd.audio.windows import Windowing
 from ser_kd.data import batching
 from ser_kd.data.targets import Targets, read_targets
 from ser_kd.distillation.dimensional import DimensionPredictor
 from ser_kd.evaluation.run_models import knows, out_of_fold_clips
 from ser_kd.evaluation.scores import teacher_row
 from ser_kd.runs.data import RunData
-from ser_kd.runs.folder import Run
+from ser_kd.runs.folder import DISTILLED, LABELS_ALONE, Run
 from ser_kd.students.heads import DIMENSIONS
 from ser_kd.students.saved import load_keras
 from ser_kd.teachers.crossfit import targets_path
@@ -24,12 +25,15 @@ FILE = "dimensions.json"
 _Predict = Callable[[list[str]], np.ndarray]
 
 
-def evaluate_dimensions(run: Run, run_data: RunData) -> dict[str, Any]:
+def evaluate_dimensions(
+    run: Run, run_data: RunData, baseline: str = LABELS_ALONE
+) -> dict[str, Any]:
     """Scores every teacher and student that predicts dimensions; writes ``dimensions.json``.
 
     Args:
         run: Trained and exported.
         run_data: With ``dimensions``.
+        baseline: What the student without teachers is called.
 
     Returns:
         ``names``; ``parts``: validation and, where its clips are there, test: ``clips``,
@@ -41,7 +45,7 @@ def evaluate_dimensions(run: Run, run_data: RunData) -> dict[str, Any]:
     """
     names = [dimension.name for dimension in run_data.dimensions]
     teachers = _teachers(run, run_data)
-    students = _models(run, run_data)
+    students = _models(run, run_data, baseline)
     parts = {}
     for part in ("validation", "test"):
         ids = run_data.ids(part)
@@ -98,8 +102,7 @@ def _teachers(run: Run, run_data: RunData) -> dict[str, Targets]:
     """Those that predict dimensions."""
     count, labels = len(run_data.dimensions), run_data.labels
     targets = {
-        name: read_targets(targets_path(name, run), labels, count)
-        for name in run.config.teachers_in_use
+        name: read_targets(targets_path(name, run), labels, count) for name in run.config.teachers
     }
     return {name: found for name, found in targets.items() if found.dimensions is not None}
 
@@ -121,13 +124,12 @@ def _out_of_fold(
     return _row(names, run_data.ratings(ids), _predicted(teacher, ids), speakers)
 
 
-def _models(run: Run, run_data: RunData) -> dict[str, _Predict]:
-    windowing = batching.Windowing.of(run.config.audio, run.config.logmel)
-    teachers = run.config.teachers_in_use
-    taught = "student, distilled" if teachers else run.baseline_name
+def _models(run: Run, run_data: RunData, baseline: str) -> dict[str, _Predict]:
+    windowing = Windowing.of(run.config.audio, run.config.logmel)
+    taught = DISTILLED if run.config.teachers else baseline
     paths = {taught: run.dimensions_path}
-    if teachers:
-        paths = {run.baseline_name: run.baseline_dir / run.dimensions_path.name, **paths}
+    if run.config.teachers:
+        paths = {baseline: run.baseline_dir / run.dimensions_path.name, **paths}
 
     def from_keras(path: Any) -> _Predict:
         predictor = DimensionPredictor(load_keras(path), windowing)

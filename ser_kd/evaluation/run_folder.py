@@ -13,8 +13,6 @@ from ser_kd.registry import load_object
 if TYPE_CHECKING:
     from ser_kd.runs.folder import Run
 
-LABELS_ALONE, DISTILLED = "student, labels alone", "student, distilled"
-
 
 def find_run(model: Path) -> "Run | None":
     """The run in whose folder, or in whose ``export/``, the model lies."""
@@ -25,31 +23,6 @@ def find_run(model: Path) -> "Run | None":
             run: Run = load_object("ser_kd.runs.folder:Run").open(place)
             return run
     return None
-
-
-def logmel_students(run: "Run") -> dict[str, Path]:
-    """The run's students that take log-mel, by the names in its tables.
-
-    Without teachers there is no second student to compare with.
-    """
-    name = DISTILLED if run.config.teachers else LABELS_ALONE
-    students = (
-        {LABELS_ALONE: run.baseline_dir / run.student_path.name} if run.config.teachers else {}
-    )
-    students[name] = run.student_path
-    students[f"{name}, int8"] = run.export_dir / "student_int8.tflite"
-    return students
-
-
-def waveform_student(run: "Run") -> tuple[str, Path]:
-    """Name and path of the file for the phone, which takes samples."""
-    name = DISTILLED if run.config.teachers else LABELS_ALONE
-    return f"{name}, waveform", run.export_dir / "student_waveform.tflite"
-
-
-def student_files(run: "Run") -> dict[str, Path]:
-    """All of the run's students by the names in its tables."""
-    return {**logmel_students(run), **dict([waveform_student(run)])}
 
 
 def stored_resources(own_run: "Run | None") -> dict[str, Any]:

@@ -6,19 +6,44 @@ from pathlib import Path
 import numpy as np
 
 from ser_kd import metrics
+from ser_kd.audio.windows import Windowing
 from ser_kd.data import batching, clip_arrays
 from ser_kd.data.targets import ALL_FOLDS, Targets, softmax
 from ser_kd.distillation.logmel_network import LogMelPredictor
-from ser_kd.evaluation.run_folder import logmel_students
 from ser_kd.evaluation.scores import STUDENT, TEACHER, Predictions, teacher_row
-from ser_kd.inference.frontend import Frontend
 from ser_kd.runs.data import RunData
-from ser_kd.runs.folder import Run
+from ser_kd.runs.folder import DISTILLED, LABELS_ALONE, Run
+from ser_kd.students.frontend import Frontend
 from ser_kd.students.saved import load_keras
 from ser_kd.tflite.interpreters import TFLiteModel
 
 Predict = Callable[[clip_arrays.ClipArrays], np.ndarray]
 _BATCH = 64
+
+
+def logmel_students(run: Run) -> dict[str, Path]:
+    """The run's students that take log-mel, by the names in its tables.
+
+    Without teachers there is no second student to compare with.
+    """
+    name = DISTILLED if run.config.teachers else LABELS_ALONE
+    students = (
+        {LABELS_ALONE: run.baseline_dir / run.student_path.name} if run.config.teachers else {}
+    )
+    students[name] = run.student_path
+    students[f"{name}, int8"] = run.export_dir / "student_int8.tflite"
+    return students
+
+
+def waveform_student(run: Run) -> tuple[str, Path]:
+    """Name and path of the file for the phone, which takes samples."""
+    name = DISTILLED if run.config.teachers else LABELS_ALONE
+    return f"{name}, waveform", run.export_dir / "student_waveform.tflite"
+
+
+def student_files(run: Run) -> dict[str, Path]:
+    """All of the run's students by the names in its tables."""
+    return {**logmel_students(run), **dict([waveform_student(run)])}
 
 
 def teacher_predictions(targets: Mapping[str, Targets], ids: Sequence[str]) -> list[Predictions]:
@@ -62,7 +87,7 @@ def out_of_fold_clips(targets: Targets) -> frozenset[str]:
 
 def student_predictors(run: Run, run_data: RunData) -> dict[str, Predict]:
     """The run's log-mel students by name: log-mel frames of clips -> probabilities."""
-    windowing = batching.Windowing.of(run.config.audio, run.config.logmel)
+    windowing = Windowing.of(run.config.audio, run.config.logmel)
     # As in use: a mean over windows can have another label when they are softened.
     frontend = run.export_dir / "frontend.json"
     temperature = Frontend.read(frontend).temperature if frontend.is_file() else 1.0
@@ -83,12 +108,12 @@ def student_predictions(
     ]
 
 
-def _keras(path: Path, windowing: batching.Windowing, temperature: float, classes: int) -> Predict:
+def _keras(path: Path, windowing: Windowing, temperature: float, classes: int) -> Predict:
     predictor = LogMelPredictor(load_keras(path), windowing, temperature)
     return lambda arrays: predictor.predict(arrays)[0]
 
 
-def _tflite(path: Path, windowing: batching.Windowing, temperature: float, classes: int) -> Predict:
+def _tflite(path: Path, windowing: Windowing, temperature: float, classes: int) -> Predict:
     model = TFLiteModel(path)
 
     def predict(arrays: clip_arrays.ClipArrays) -> np.ndarray:

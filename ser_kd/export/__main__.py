@@ -30,11 +30,11 @@ def _export(run_dir: Path, force: bool, publish: Path | None) -> int:
     from ser_kd.runs.folder import Run
 
     run = Run.open(run_dir)
-    if not run.student_path.is_file():  # before the corpus is read, which may take minutes
+    if not run.students:  # before the corpus is read, which may take minutes
         raise UserError(f"{run_dir} has no {run.student_path.name}: train first, python train.py")
-    if publish and run.config.dimensions.alone:
+    if publish and run.student_path not in run.students:
         raise UserError(
-            f"--publish copies models of categories, and {run_dir} has none (dimensions.alone); "
+            f"--publish copies models of categories, and {run_dir} has none; "
             f"copy {run.export_dir} itself"
         )
     figures = export.export_run(run, run.data(), force)

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ser_kd.audio.decoding import decode, is_silent, to_float, to_int16, window_starts
+from ser_kd.audio.decoding import decode, is_silent, to_float, to_int16
 from ser_kd.data.targets import softmax
 from ser_kd.errors import UserError
-from ser_kd.speaker.owner import CLASSIFY_OWNER, LISTEN_TO_OWNER, Corpus, sounding, to_corpus
+from ser_kd.speaker.owner import CLASSIFY_OWNER, LISTEN_TO_OWNER, sounding, to_corpus
 from ser_kd.speaker.owner_loop import OwnerLoop, Voices
 from ser_kd.tflite.interpreters import TFLiteModel
 
 # TensorFlow (5 s) is imported where it is used, so that ``ser-kd --help`` is quick.
 if TYPE_CHECKING:
     pass
-from ser_kd.inference.frontend import Frontend, _tells_dimensions, find_frontend
+from ser_kd.students.frontend import Corpus, Frontend, find_frontend, no_categories
 from ser_kd.students.saved import keras_corpus, keras_logits, load_keras
 
 _MODEL_SUFFIXES = (".tflite", ".keras")
@@ -90,7 +90,7 @@ class Predictor:
             network = load_keras(path)
             inputs, outputs = network.input_shape, network.output_shape
             if isinstance(network.output, dict):  # output_shape is a tuple where it has one entry
-                raise _tells_dimensions(path)
+                raise no_categories(path)
             predict, corpus = keras_logits(network), keras_corpus(network)
         wanted = takes, (len(labels),)
         if isinstance(inputs, dict) or (tuple(inputs[1:]), tuple(outputs[1:])) != wanted:
@@ -127,19 +127,10 @@ class Predictor:
         """
         frontend = self.frontend
         waveform = to_float(to_int16(waveform))
-        starts = window_starts(
-            len(waveform),
-            frontend.window_samples,
-            frontend.window_hop_samples,
-            frontend.hop_samples,
-        )
+        starts = frontend.windowing.starts(len(waveform))
         total = np.zeros(len(self.labels))
         for first in range(0, len(starts), _BATCH):
-            chosen = starts[first : first + _BATCH]
-            windows = np.zeros((len(chosen), frontend.window_samples), np.float32)
-            for row, start in zip(windows, chosen, strict=True):
-                part = waveform[start : start + frontend.window_samples]
-                row[: len(part)] = part
+            windows = frontend.windowing.cut(waveform, starts[first : first + _BATCH])
             total += self.predict_windows(windows).sum(axis=0)
         mean: np.ndarray = (total / len(starts)).astype(np.float32)
         return mean

@@ -15,7 +15,7 @@ from ser_kd.config import (
     VotesTeacherConfig,
     Wav2Vec2TeacherConfig,
 )
-from ser_kd.evaluation.run_folder import student_files
+from ser_kd.evaluation.run_models import student_files
 from ser_kd.inference.measure import Example, measure_all
 from ser_kd.progress import say
 from ser_kd.runs.folder import Run

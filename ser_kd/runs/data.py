@@ -116,6 +116,12 @@ class RunData:
         """What teachers predict of a part, each view once."""
         return list(dict.fromkeys(map(self.heard_by_teachers, self.views(part))))
 
+    @functools.cached_property
+    def predicted_views(self) -> tuple[list[str], list[int]]:
+        """Ids and views of what teachers predict for each of ``student_views``."""
+        ids, views = zip(*map(self.heard_by_teachers, self.student_views), strict=True)
+        return list(ids), list(views)
+
     def samples(self, clip_id: str) -> int:
         """Length of a clip or segment, of its view 0."""
         arrays, row = self._places[clip_id]

@@ -18,9 +18,8 @@ import numpy as np
 
 from ser_kd import files
 from ser_kd.errors import UserError
+from ser_kd.students.frontend import PRIOR_CLIPS
 
-PRIOR_CLIPS = 8.0
-"""The corpus counts as so many of the owner's clips (2, 8 and 20 were tried: docs/owner.md)."""
 MAX_CLIPS = 200
 """Older clips fade once there are as many, so that a new phone, room or year is followed."""
 CLASSIFY_OWNER, LISTEN_TO_OWNER = "classify_owner", "listen_to_owner"
@@ -31,53 +30,6 @@ AT_FLOOR_DB = 1e-2
 """What is so little above the front end's floor is at it: runtimes differ in their logarithm."""
 _FORMAT = 1
 _LEAST_DEVIATION_DB = 1e-3
-
-
-@dataclass(frozen=True, eq=False)
-class Corpus:
-    """What voices are moved to: the statistics that a student standardises its features with.
-
-    Attributes:
-        mean_db: float32 ``[mels]`` in dB.
-        deviation_db: The same, above 0.
-        prior_clips: How many of the owner's clips it counts as.
-    """
-
-    mean_db: np.ndarray
-    deviation_db: np.ndarray
-    prior_clips: float = PRIOR_CLIPS
-
-    def as_json(self) -> dict[str, Any]:
-        """For ``frontend.json``; the numbers come back as they were."""
-        return {
-            "mean_db": [float(f"{value:.9g}") for value in self.mean_db],
-            "deviation_db": [float(f"{value:.9g}") for value in self.deviation_db],
-            "prior_clips": self.prior_clips,
-        }
-
-    @classmethod
-    def from_json(cls, facts: Any) -> "Corpus":
-        """What ``as_json`` gave.
-
-        Raises:
-            ValueError: It is something else.
-        """
-        try:
-            mean_db, deviation_db = (
-                np.array(facts[name], np.float32) for name in ("mean_db", "deviation_db")
-            )
-            prior_clips = float(facts["prior_clips"])
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"{type(error).__name__}: {error}") from None
-        if (
-            mean_db.ndim != 1
-            or mean_db.shape != deviation_db.shape
-            or not np.isfinite([*mean_db, *deviation_db, prior_clips]).all()
-            or not (deviation_db > 0).all()
-            or prior_clips < 0
-        ):
-            raise ValueError("no mean and deviation of each mel band, or no prior_clips")
-        return cls(mean_db, deviation_db, prior_clips)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ import numpy as np
 
 from ser_kd.audio.decoding import to_float, to_int16
 from ser_kd.audio.voice_activity import SpeechGate
-from ser_kd.speaker.owner import Corpus, OwnerStatistics
+from ser_kd.speaker.owner import OwnerStatistics
+from ser_kd.students.frontend import Corpus
 
 MIN_SPEECH_SHARE = 0.3
 """Of a clip that is learnt from: what is learnt should be as full of speech as the corpus's clips,
@@ -35,7 +36,7 @@ class Voices:
 
 
 class Frontend(Protocol):
-    """What is needed of ``ser_kd.inference.frontend.Frontend``."""
+    """What is needed of ``ser_kd.students.frontend.Frontend``."""
 
     @property
     def sample_rate_hz(self) -> int: ...

@@ -37,9 +37,9 @@ from ser_kd.evaluation import other_models, robustness
 from ser_kd.evaluation.clips import cross_clips
 from ser_kd.evaluation.predictions import predict_waveforms
 from ser_kd.evaluation.slices import slices
-from ser_kd.inference.frontend import Frontend
 from ser_kd.inference.predictor import Predictor
 from ser_kd.runs.folder import Run
+from ser_kd.students.frontend import Frontend
 
 # Keras saves a TensorFlow variable through a NumPy 1 interface.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

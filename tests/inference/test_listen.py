@@ -14,10 +14,9 @@ from test_streaming import LABELS, loudness, voice
 
 from ser_kd.__main__ import main
 from ser_kd.commands import listen
-from ser_kd.inference.frontend import Frontend
 from ser_kd.inference.predictor import Predictor
-from ser_kd.speaker.owner import Corpus
 from ser_kd.speaker.owner_loop import Voices
+from ser_kd.students.frontend import Corpus, Frontend
 
 ROOT = Path(__file__).parents[2]
 FRONTEND = Frontend(16_000, 48_000, 16_000, 512, 320, 64, 60.0, 7_800.0, -80.0, 149)

@@ -16,9 +16,9 @@ from scipy.signal import lfilter
 from ser_kd.__main__ import main
 from ser_kd.audio.voice_activity import SpeechGate
 from ser_kd.errors import UserError
-from ser_kd.inference.frontend import Frontend
 from ser_kd.inference.predictor import Predictor
 from ser_kd.inference.streaming import Streamer, Update, line
+from ser_kd.students.frontend import Frontend
 
 RATE_HZ = 16_000
 LABELS = ("loud", "soft")

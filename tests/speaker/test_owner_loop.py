@@ -15,12 +15,12 @@ from ser_kd.__main__ import main
 from ser_kd.audio.logmel import LogMel
 from ser_kd.data.targets import softmax
 from ser_kd.errors import UserError
-from ser_kd.inference.frontend import Frontend
 from ser_kd.inference.predictor import Predictor
 from ser_kd.inference.streaming import Streamer
-from ser_kd.speaker.owner import Corpus, OwnerStatistics, to_corpus
+from ser_kd.speaker.owner import OwnerStatistics, to_corpus
 from ser_kd.speaker.owner_loop import OwnerLoop, Voices
 from ser_kd.students import saved
+from ser_kd.students.frontend import Corpus, Frontend
 from ser_kd.tflite.interpreters import TFLiteModel
 
 MELS = 2

@@ -5,16 +5,64 @@ import tempfile
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from ser_kd import files
-from ser_kd.config import Config, LogMelConfig
+from ser_kd.audio.windows import Windowing
+from ser_kd.config import Config, LogMelConfig, read_run_config
 from ser_kd.errors import UserError
-from ser_kd.speaker.owner import Corpus
 
-# TensorFlow (5 s) is imported where it is used, so that ``ser-kd --help`` is quick.
-if TYPE_CHECKING:
-    pass
+PRIOR_CLIPS = 8.0
+"""The corpus counts as so many of the owner's clips (2, 8 and 20 were tried: docs/owner.md)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Corpus:
+    """What voices are moved to: the statistics that a student standardises its features with.
+
+    Attributes:
+        mean_db: float32 ``[mels]`` in dB.
+        deviation_db: The same, above 0.
+        prior_clips: How many of the owner's clips it counts as.
+    """
+
+    mean_db: np.ndarray
+    deviation_db: np.ndarray
+    prior_clips: float = PRIOR_CLIPS
+
+    def as_json(self) -> dict[str, Any]:
+        """For ``frontend.json``; the numbers come back as they were."""
+        return {
+            "mean_db": [float(f"{value:.9g}") for value in self.mean_db],
+            "deviation_db": [float(f"{value:.9g}") for value in self.deviation_db],
+            "prior_clips": self.prior_clips,
+        }
+
+    @classmethod
+    def from_json(cls, facts: Any) -> "Corpus":
+        """What ``as_json`` gave.
+
+        Raises:
+            ValueError: It is something else.
+        """
+        try:
+            mean_db, deviation_db = (
+                np.array(facts[name], np.float32) for name in ("mean_db", "deviation_db")
+            )
+            prior_clips = float(facts["prior_clips"])
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"{type(error).__name__}: {error}") from None
+        if (
+            mean_db.ndim != 1
+            or mean_db.shape != deviation_db.shape
+            or not np.isfinite([*mean_db, *deviation_db, prior_clips]).all()
+            or not (deviation_db > 0).all()
+            or prior_clips < 0
+        ):
+            raise ValueError("no mean and deviation of each mel band, or no prior_clips")
+        return cls(mean_db, deviation_db, prior_clips)
 
 
 @dataclass(frozen=True)
@@ -46,8 +94,6 @@ class Frontend:
         cls, config: Config, temperature: float = 1.0, corpus: Corpus | None = None
     ) -> "Frontend":
         """The front end of a run, whose student's logits want this temperature."""
-        from ser_kd.data.batching import Windowing
-
         logmel, window_samples = config.logmel, config.audio.window_samples
         return cls(
             sample_rate_hz=logmel.sample_rate_hz,
@@ -102,6 +148,11 @@ class Frontend:
         return {name: value for name, value in facts.items() if value is not None}
 
     @property
+    def windowing(self) -> Windowing:
+        """How a clip is cut into windows."""
+        return Windowing(self.window_samples, self.window_hop_samples, self.hop_samples)
+
+    @property
     def logmel(self) -> LogMelConfig:
         return LogMelConfig(
             self.sample_rate_hz,
@@ -133,20 +184,19 @@ def find_frontend(model: Path) -> tuple[tuple[str, ...], Frontend]:
             names = tuple(labels.read_text(encoding="utf-8").splitlines())
             return names, Frontend.read(frontend)
     if (folder / "config.json").is_file():
-        from ser_kd.runs.folder import Run
-
-        run = Run.open(folder)
-        return run.labels, Frontend.of(run.config)
+        record = folder / "config.json"
+        return tuple(files.read_json(record)["labels"]), Frontend.of(read_run_config(record))
     if zipfile.is_zipfile(model):
         return _packed_frontend(model)
     if (folder / "dimensions.json").is_file():
-        raise _tells_dimensions(model)
+        raise no_categories(model)
     raise UserError(
         f"{model}: labels.txt and frontend.json are needed beside it (python -m export writes them)"
     )
 
 
-def _tells_dimensions(model: Path) -> UserError:
+def no_categories(model: Path) -> UserError:
+    """What to raise of a model that predicts dimensions alone."""
     return UserError(
         f"{model} tells dimensions, which have no labels to print; docs/dimensions.md says how to "
         "read them. Of categories are student.keras and the other files of export/"
