@@ -75,10 +75,12 @@ class ClipSet:
 
     @property
     def ids(self) -> list[str]:
+        """Of the clips, in order."""
         return [clip.id for clip in self.clips]
 
     @property
     def speakers(self) -> list[str]:
+        """The speaker of each clip."""
         return [clip.speaker for clip in self.clips]
 
     def waveform(self, index: int) -> Waveform:
@@ -86,6 +88,7 @@ class ClipSet:
         return to_float(self.samples[index])
 
     def waveforms(self) -> Iterable[Waveform]:
+        """``waveform`` of every clip, in order."""
         return map(self.waveform, range(len(self)))
 
 

@@ -90,7 +90,8 @@ def table(result: dict[str, Any]) -> str:
         " " * width + "".join(f"  {name:>18}" for name in names),
     ]
     for model, row in facts["models"].items():
-        lines.append(model.ljust(width) + "".join(f"  {_cell(row[name]):>18}" for name in names))
+        cells = [_cell(row[name], facts["speakers"]) for name in names]
+        lines.append(model.ljust(width) + "".join(f"  {cell:>18}" for cell in cells))
     for teacher, told in result.get("teachers_out_of_fold", {}).items():
         if told:
             cells = ", ".join(f"{name} {_cell(told[name])}" for name in names)
@@ -159,9 +160,9 @@ def _row(
     return row
 
 
-def _cell(values: list[float] | None) -> str:
+def _cell(values: list[float] | None, speakers: int = metrics.MIN_SPEAKERS) -> str:
+    """Such as ``0.512 (0.47-0.55)``, ``0.512`` without interval, ``-`` where it is undefined."""
     if not values:
         return "-"
-    if len(values) == 1:
-        return f"{values[0]:.3f}"
-    return f"{values[0]:.3f} ({values[1]:.2f}-{values[2]:.2f})"
+    ends = metrics.reported_interval(values[1:] or None, speakers)
+    return f"{values[0]:.3f}" + (f" ({ends[0]:.2f}-{ends[1]:.2f})" if ends else "")

@@ -442,7 +442,7 @@ def test_a_full_disk_loses_nothing(place, finished, monkeypatch, capsys):
         assert errors(capsys) == [
             "error: No space left on device: free some space, then run the same command again"
         ]
-        assert_kept(before, directory)
+        assert_kept(before, directory, "predictions.csv")
     assert train.main(arguments(place, directory)) == 0
     for name in ("teachers/ensemble/targets.npz", "eval.json"):
         assert (directory / name).read_bytes() == (finished[0] / name).read_bytes()
