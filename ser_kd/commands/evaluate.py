@@ -7,22 +7,21 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ser_kd import files
-from ser_kd.corpora import CORPORA
 from ser_kd.errors import UserError
-from ser_kd.evaluation.clips import SPLITS, Choice
-from ser_kd.inference.predictor import default_model
 from ser_kd.progress import say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command line of ``python -m ser_kd evaluate``."""
+    """The command line of ``ser-kd evaluate``."""
+    from ser_kd.corpora import CORPORA
+    from ser_kd.evaluation.clips import SPLITS
+
     parser.add_argument(
         "model",
         nargs="?",
         type=Path,
         metavar="MODEL",
-        help="a .tflite or .keras file (default: the one that comes with ser_kd)",
+        help="a .tflite or .keras file or a run's folder (default: the bundled student)",
     )
     parser.add_argument(
         "--corpus", metavar="NAME", help=f"{', '.join(CORPORA)} (default: that of the model's run)"
@@ -73,17 +72,19 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         UserError: There is no model or corpus, an argument is wrong, or no clip can be used.
     """
-    # They need scikit-learn and SciPy (2 s), the help does not.
+    from ser_kd import files
+    from ser_kd.evaluation.clips import Choice
     from ser_kd.evaluation.html_report.page import write_report
     from ser_kd.evaluation.model import Request, evaluate_model
     from ser_kd.evaluation.predictions import write_csv
     from ser_kd.evaluation.summary import summary
+    from ser_kd.inference.predictor import default_model, find_model
 
     # With --json nothing but the JSON is on stdout.
     with contextlib.redirect_stdout(sys.stderr if arguments.json else sys.stdout):
-        model = arguments.model or default_model()
+        model = find_model(arguments.model) if arguments.model else default_model()
         # Not beside the default model: that would be among the installed packages.
-        beside = arguments.model.parent if arguments.model else Path()
+        beside = model.parent if arguments.model else Path()
         out = arguments.out or beside / "evaluation"
         if out.exists() and not out.is_dir():
             raise UserError(f"--out {out} is a file: name a folder")

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from ser_kd.audio.augment import VOICES, augment_logmel, mixup, moved_to_corpus
-from ser_kd.audio.logmel import mel_centres_hz
+from ser_kd.audio.mel import mel_centres_hz
 from ser_kd.audio.windows import Windowing, padded
 from ser_kd.config import AugmentConfig, LogMelConfig
 from ser_kd.data.clip_arrays import ClipArrays

@@ -13,7 +13,7 @@ import numpy as np
 from ser_kd.audio import decoding
 from ser_kd.audio.decoding import AudioError, Waveform, to_float, to_int16
 from ser_kd.config import CorpusConfig
-from ser_kd.corpora import CORPORA, Clip, Corpus, crema_d, emodb, load_corpus, ravdess
+from ser_kd.corpora import CORPORA, Clip, Corpus, crema_d, find_reader, load_corpus
 from ser_kd.corpora.splits import split_corpus
 from ser_kd.errors import UserError
 from ser_kd.inference.predictor import Predictor
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 SPLITS = ("train", "validation", "test", "all")
 _DECODING_THREADS = 2
-# Those whose labels are known in the classes of CREMA-D.
-_MAPPED_TO_CREMA_D = {"emodb": emodb, "ravdess": ravdess}
 
 
 @dataclass(frozen=True)
@@ -160,8 +158,7 @@ def _corpus_config(
     }
     config = None if own_run is None else own_run.config.corpus
     if config is not None and choice.corpus in (None, config.name):
-        # Only CREMA-D's split is the same whatever is in the folder.
-        of_run = config.name == "crema_d" or "data_dir" not in given
+        of_run = find_reader(config.name).has_fixed_split or "data_dir" not in given
     elif choice.corpus is not None:
         label_map = _label_map(choice.corpus, predictor.labels, notes)
         config, of_run = CorpusConfig(choice.corpus, label_map=label_map), False
@@ -182,13 +179,14 @@ def _label_map(name: str, labels: Sequence[str], notes: list[str]) -> dict[str, 
     A label for which that model has no class keeps its own name, so that its clips are counted
     among those that are left out.
     """
-    corpus = _MAPPED_TO_CREMA_D.get(name)
-    if corpus is None or set(labels) != set(crema_d.LABELS):
+    reader = find_reader(name)
+    if reader.to_crema_d is None or set(labels) != set(crema_d.LABELS):
         return {}
+    own = reader.label_map or {}
     changed = {
         label: emotion
-        for label, emotion in corpus.TO_CREMA_D.items()
-        if emotion and emotion != corpus.LABEL_MAP[label]
+        for label, emotion in reader.to_crema_d.items()
+        if emotion and emotion != own.get(label)
     }
     notes += [f"{name}: {label!r} counts as {emotion}" for label, emotion in changed.items()]
     return changed
@@ -268,6 +266,6 @@ def _decode(clip: Clip, rate_hz: int) -> np.ndarray | str:
 def _own_labels(corpus: str) -> dict[str, str]:
     """Class -> the corpus's own labels for it."""
     own: dict[str, str] = {}
-    for label, name in (CORPORA[corpus].label_map or {}).items():
+    for label, name in (find_reader(corpus).label_map or {}).items():
         own[name] = f"{own[name]}, {label}" if name in own else label
     return own

@@ -94,8 +94,8 @@ def table(result: dict[str, Any]) -> str:
         lines.append(model.ljust(width) + "".join(f"  {cell:>18}" for cell in cells))
     for teacher, told in result.get("teachers_out_of_fold", {}).items():
         if told:
-            cells = ", ".join(f"{name} {_cell(told[name])}" for name in names)
-            lines.append(f"{teacher_row(teacher)}, out of fold on the training clips: {cells}")
+            values = ", ".join(f"{name} {_cell(told[name])}" for name in names)
+            lines.append(f"{teacher_row(teacher)}, out of fold on the training clips: {values}")
     return "\n".join(lines)
 
 

@@ -21,7 +21,6 @@ import tensorflow as tf
 from ser_kd import files
 from ser_kd.audio import decoding
 from ser_kd.audio.windows import Windowing
-from ser_kd.commands.cli import stderr_held
 from ser_kd.config import Config
 from ser_kd.data import batching, clip_arrays
 from ser_kd.errors import UserError
@@ -30,6 +29,7 @@ from ser_kd.export.chain import Route, chain, compact, store_as_float16
 from ser_kd.export.frontend import FrontEnd
 from ser_kd.export.owner import STATISTICS, SUMS, MoveToCorpus, SumFrames
 from ser_kd.progress import say
+from ser_kd.quiet import stderr_held
 from ser_kd.speaker.owner import CLASSIFY_OWNER, LISTEN_TO_OWNER
 from ser_kd.students.frontend import Corpus, Frontend
 

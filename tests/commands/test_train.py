@@ -229,7 +229,7 @@ def test_a_finished_run_changes_nothing(place, finished, capsys):
 KILLER = """
 import json, os, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where tests run in background
-from ser_kd.cli import guarded
+from ser_kd.commands.cli import guarded
 import train
 
 def load():

@@ -1,24 +1,22 @@
-"""The command line: ``python -m android_bench MODEL... [options] [-- tool's own flags]``."""
+"""Latency of .tflite models on the phone that is plugged in, or on this computer."""
 
 import argparse
+import contextlib
 import os
 import re
 import signal
 import sys
-from collections.abc import Sequence
-from datetime import datetime
+import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ser_kd.android_bench import apk, binary, host, phone, results, runner
-from ser_kd.android_bench.adb import Adb, Device, choose, find_adb
+from ser_kd.android_bench import session
 from ser_kd.android_bench.errors import BenchError
-from ser_kd.android_bench.matrix import DELEGATES, XNNPACK, Configuration, configurations, shuffled
-from ser_kd.android_bench.model import Model, read_models
-from ser_kd.android_bench.parse import parse_log, parse_op_csv, parse_result
-from ser_kd.android_bench.verdict import OK, judge
+from ser_kd.android_bench.matrix import DELEGATES, XNNPACK, configurations
+from ser_kd.android_bench.model import read_models
+from ser_kd.android_bench.options import Options
 
-_MARKER = re.compile(r"^__RC=(\d+)\s*\Z", re.M)
 _EPILOG = """\
 What stands behind -- is given to the tool as it is: -- --min_secs=3 --warmup_min_secs=1
 Exit status: 0 everything that was asked for counts; 1 something does not; 2 something to mend;
@@ -39,7 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        return _run(arguments)
+        with _polite_kill():
+            return _run(arguments)
     except BenchError as error:
         print("error: " + " ".join(str(error).split()), file=sys.stderr)
         return 2
@@ -68,18 +67,18 @@ def _run(arguments: list[str]) -> int:
             raise BenchError(f"{flag!r}: the tool's flags have the form --name=value")
     args = _parser().parse_args(own)
     if args.parse:
-        return _parse_files(args.parse)
+        return session.parse_files(args.parse)
     if (args.fetch_binary or "").endswith(".tflite"):
         raise BenchError(f"{args.fetch_binary}: models stand in front of --fetch-binary")
     if not args.models:
         if args.fetch_binary and args.abi:
-            _fetch(args, args.abi)
+            session.fetch(args.fetch_binary, args.abi, args.out)
             return 0
         raise BenchError("name at least one .tflite file (see --help)")
     if args.compare and len(args.models) < 2:
         raise BenchError("--compare needs two models or more")
     models = read_models(args.models)
-    options = runner.Options(
+    options = Options(
         runs=args.runs,
         repetitions=args.repetitions,
         cooldown_seconds=args.cooldown,
@@ -92,24 +91,34 @@ def _run(arguments: list[str]) -> int:
         extra_flags=tuple(extra),
         seed=args.seed,
     )
-    matrix = configurations(models, args.threads, args.delegate, args.xnnpack)
+    request = session.Request(
+        models=models,
+        matrix=configurations(models, args.threads, args.delegate, args.xnnpack),
+        options=options,
+        out=args.out,
+        resume=args.resume,
+        compare=args.compare,
+        binary=args.binary,
+        fetch_binary=args.fetch_binary,
+        apk=args.apk,
+    )
     for model in models:
         if model.signature is not None and not _names_signature(extra):
             names = ", ".join(name for name, _ in model.signatures)
             print(f"{model.name}: has signatures {names}; {model.signature} is run")
     if args.dry_run:
-        return _dry_run(args, models, matrix, options)
+        return session.dry_run(request)
     if args.host:
         for name in ("binary", "fetch_binary", "apk", "profile", "cpu_mask", "fixed_performance"):
             if getattr(args, name):
                 raise BenchError(f"--{name.replace('_', '-')} is for a device, not for --host")
-        return _on_host(args, models, matrix, options)
-    return _on_device(args, models, matrix, options)
+        return session.on_host(request)
+    return session.on_device(request, args.adb, args.device or os.environ.get("ANDROID_SERIAL"))
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
-        prog="python -m android_bench",
+        prog="ser-kd bench",
         description="Latency of .tflite models on the phone that is plugged in.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -204,156 +213,18 @@ def _names_signature(extra: Sequence[str]) -> bool:
     return any(flag.startswith("--signature_to_run_for=") for flag in extra)
 
 
-def _dry_run(
-    args: argparse.Namespace,
-    models: Sequence[Model],
-    matrix: Sequence[Configuration],
-    options: runner.Options,
-) -> int:
-    by_name = {model.name: model for model in models}
-    for model in models:
-        print(f"{model.name}: {model.size_bytes:,} bytes, input {' '.join(model.inputs)}")
-    if args.apk:
-        print(f"app: {args.apk}")
-    elif args.binary:
-        print(f"binary: {args.binary}, for {binary.abis(args.binary)[0]}")
-    for repetition, configuration in shuffled(matrix, options.repetitions, options.seed):
-        flags = options.flags(by_name[configuration.model], configuration)
-        print(f"{repetition}: {configuration.model}: benchmark_model --graph=... {' '.join(flags)}")
-    seconds = (len(matrix) * options.repetitions - 1) * options.cooldown_seconds
-    print(f"{len(matrix) * options.repetitions} runs, {seconds:.0f} s of pauses between them")
-    return 0
+@contextlib.contextmanager
+def _polite_kill() -> Iterator[None]:
+    """Within it SIGTERM cleans up as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
 
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
 
-def _on_host(
-    args: argparse.Namespace,
-    models: Sequence[Model],
-    matrix: Sequence[Configuration],
-    options: runner.Options,
-) -> int:
-    tool = host.runtime()
-    header = _header(args, models, options, host.describe(), {"route": "host", "tool": tool})
-    store = results.Store(args.out, header, args.resume)
+    before = signal.signal(signal.SIGTERM, interrupt)
     try:
-        host.measure(models, matrix, options, store, tool)
+        yield
     finally:
-        _report(store, args.compare)
-    return _status(store)
-
-
-def _on_device(
-    args: argparse.Namespace,
-    models: Sequence[Model],
-    matrix: Sequence[Configuration],
-    options: runner.Options,
-) -> int:
-    if sum(map(bool, (args.binary, args.fetch_binary, args.apk))) != 1:
-        raise BenchError(
-            "say what to run on the device: --binary PATH, --fetch-binary or --apk PATH"
-        )
-    adb = Adb(find_adb(args.adb))
-    version = adb.version()
-    serial = args.device or os.environ.get("ANDROID_SERIAL")
-    device = Device(adb, choose(adb.devices(), serial, ask=sys.stdin.isatty()))
-    about = phone.describe(device)
-    if not about["abis"]:
-        device.check_online("it names no processor")
-        raise BenchError(f"{device.serial} does not say which processor it has (getprop)")
-    route: runner.Route
-    if args.apk:
-        route = apk.ApkRoute(device, args.apk, options)
-    else:
-        tool = args.binary or _fetch(args, about["abis"][0])
-        route = runner.BinaryRoute(device, tool, about["abis"], options)
-    print(f"{about['kind']} {about['model']} ({device.serial}), adb {version}")
-    header = _header(args, models, options, about, {**route.description, "adb": version})
-    store = results.Store(args.out, header, args.resume)
-    order = shuffled(matrix, options.repetitions, options.seed)
-    try:
-        runner.measure(device, route, models, order, options, store)
-    finally:
-        _report(store, args.compare)
-    return _status(store)
-
-
-def _fetch(args: argparse.Namespace, abi: str) -> Path:
-    path, sha256 = binary.fetch(args.fetch_binary, abi, args.out)
-    print(f"{path}\nsha256 {sha256}")
-    return path
-
-
-def _header(
-    args: argparse.Namespace,
-    models: Sequence[Model],
-    options: runner.Options,
-    device: dict[str, Any],
-    tool: dict[str, Any],
-) -> dict[str, Any]:
-    settings = {name: getattr(options, name) for name in options.__dataclass_fields__}
-    return {
-        "device": device,
-        "started": datetime.now().astimezone().isoformat(timespec="seconds"),
-        "settings": {**tool, **settings, "extra_flags": list(options.extra_flags)},
-        "models": [
-            {
-                "name": model.name,
-                "path": str(model.path),
-                "sha256": model.sha256,
-                "bytes": model.size_bytes,
-                "inputs": list(model.inputs),
-            }
-            for model in models
-        ],
-    }
-
-
-def _report(store: results.Store, compare: bool) -> None:
-    if store.results:
-        print("\n" + results.table(store.content))
-        if compare:
-            print("\n" + results.comparison(store.content))
-        for note in results.notes(store.content):
-            print(f"note: {note}")
-    print(f"{store.path} and {store.path.with_suffix('.csv').name}")
-
-
-def _status(store: results.Store) -> int:
-    return 0 if all(record["state"] == OK for record in store.results) else 1
-
-
-def _parse_files(paths: Sequence[Path]) -> int:
-    """One line for each log, result proto or operator profile."""
-    status = 0
-    for path in paths:
-        content = path.read_bytes()
-        operators = parse_op_csv(content) if path.suffix == ".csv" else ()
-        if operators:
-            running = [op for op in operators if op.phase == "run"]
-            dearest = max(running, key=lambda op: op.avg_us, default=operators[0])
-            print(
-                f"{path}: {len(running)} operators, the dearest is {dearest.node_type} with "
-                f"{dearest.avg_us / 1000:.3g} ms"
-            )
-            continue
-        written = parse_result(content)
-        log = parse_log(content)
-        state, reason = OK, ""
-        if not written:
-            marker = _MARKER.search(content.decode("utf-8", "replace"))
-            # A log without a marker was not written by us: its final line has to do.
-            state, reason = judge(log, int(marker[1]) if marker else 0)
-        figures = runner.timings_ms(written.timings if written else log.timings)
-        names = ("median_ms", "avg_ms", "p95_ms", "init_ms", "count")
-        said = "  ".join(f"{name} {figures[name]:.4g}" for name in names if name in figures)
-        print(f"{path}: {state}{f' ({reason})' if reason else ''}  {said}".rstrip())
-        status |= state != OK
-    return status
-
-
-def _interrupt(number: int, frame: object) -> None:
-    raise KeyboardInterrupt
-
-
-if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, _interrupt)  # the polite kill cleans up as Ctrl-C does
-    sys.exit(main())
+        signal.signal(signal.SIGTERM, before)
