@@ -23,7 +23,7 @@ import numpy as np
 import tensorflow as tf
 
 from ser_kd.android_bench.results import read, summary
-from ser_kd.audio.logmel import mel_filters
+from ser_kd.audio.mel import mel_filters
 from ser_kd.config import LogMelConfig
 from ser_kd.export import frontend
 from ser_kd.export.convert import convert_module

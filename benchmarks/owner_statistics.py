@@ -21,11 +21,12 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 import numpy as np
 
 from ser_kd import metrics
-from ser_kd.data import batching
+from ser_kd.audio.windows import Windowing
 from ser_kd.distillation.logmel_network import LogMelPredictor
 from ser_kd.progress import say
 from ser_kd.runs.folder import Run
-from ser_kd.speaker.owner import PRIOR_CLIPS, OwnerStatistics, to_corpus
+from ser_kd.speaker.owner import OwnerStatistics, to_corpus
+from ser_kd.students.frontend import PRIOR_CLIPS
 from ser_kd.students.saved import load_keras
 
 CLIPS = (0, 1, 3, 5, 10, 20)
@@ -47,7 +48,7 @@ def main() -> None:
     model = load_keras(run.directory / parsed.student)
     standardize = model.get_layer("standardize")
     corpus = np.asarray(standardize.mean), np.asarray(standardize.deviation)
-    predictor = LogMelPredictor(model, batching.Windowing.of(run.config.audio, run.config.logmel))
+    predictor = LogMelPredictor(model, Windowing.of(run.config.audio, run.config.logmel))
     ids = run_data.ids(parsed.part)
     arrays = run_data.logmel.select(ids)
     truth = run_data.one_hot(ids).argmax(1)

@@ -61,7 +61,7 @@ def augment_logmel(
         )
     if config.babble_probability > 0:
         windows = acoustics.add_babble(
-            windows, config.babble_probability, config.noise_snr_db, floor_db, babble
+            windows, config.babble_probability, config.babble_snr_db, floor_db, babble
         )
     if config.microphone_db > 0:
         windows = acoustics.microphone(windows, config.microphone_db, floor_db, microphone)

@@ -1,4 +1,4 @@
-"""Decode, resample, and cut into windows: the only definition of each."""
+"""Decoding, resampling, 16-bit samples and digital silence: the only definition of each."""
 
 import re
 import struct
@@ -97,65 +97,6 @@ def is_silent(waveform: Waveform) -> bool:
     if not waveform.size:
         return True
     return bool(np.max(np.abs(waveform - np.mean(waveform, dtype=np.float64))) < _SILENCE_PEAK)
-
-
-def window_starts(
-    samples: int, window_samples: int, hop_samples: int, grid_samples: int = 1
-) -> npt.NDArray[np.int64]:
-    """Where the windows of a clip start.
-
-    A clip no longer than a window has one, at 0. A longer one has a window every ``hop_samples``
-    and a last one that ends with the clip. Every start is a multiple of ``grid_samples`` (the hop
-    of the log-mel frames, so that a window's frames are frames of the whole clip): starts are
-    moved down to the grid, the last one up, so that it reaches the clip's end (up to
-    ``grid_samples - 1`` zeros then follow).
-
-    Args:
-        samples: Length of the clip, 0 or more.
-        window_samples: Length of a window.
-        hop_samples: Distance of the windows, at most ``window_samples``.
-        grid_samples: At most ``hop_samples``.
-
-    Returns:
-        int64 [windows], ascending, without repeats.
-
-    Raises:
-        ValueError: a length is out of range.
-    """
-    if not 1 <= grid_samples <= hop_samples <= window_samples or samples < 0:
-        raise ValueError(
-            f"samples = {samples}, window_samples = {window_samples}, hop_samples = {hop_samples}, "
-            f"grid_samples = {grid_samples}: 1 <= grid <= hop <= window is needed"
-        )
-    if samples <= window_samples:
-        return np.zeros(1, np.int64)
-    last = -(-(samples - window_samples) // grid_samples) * grid_samples
-    starts = np.arange(0, last, hop_samples, dtype=np.int64) // grid_samples * grid_samples
-    return np.append(starts, last)
-
-
-def windows(
-    waveform: Waveform, window_samples: int, hop_samples: int, grid_samples: int = 1
-) -> Waveform:
-    """Cuts a clip into windows of one length; what is missing at the end is zeros.
-
-    Used alike in training, evaluation, calibration and prediction. See ``window_starts``.
-
-    Args:
-        waveform: float32 [samples].
-        window_samples: Length of a window.
-        hop_samples: Distance of the windows, at most ``window_samples``.
-        grid_samples: Every start is a multiple of it.
-
-    Returns:
-        float32 [windows, window_samples], at least one window.
-    """
-    starts = window_starts(len(waveform), window_samples, hop_samples, grid_samples)
-    result = np.zeros((len(starts), window_samples), np.float32)
-    for row, start in zip(result, starts, strict=True):
-        piece = waveform[start : start + window_samples]
-        row[: len(piece)] = piece
-    return result
 
 
 def _decode_soundfile(path: Path) -> tuple[Waveform, int]:

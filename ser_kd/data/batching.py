@@ -1,16 +1,15 @@
 """Clip arrays -> ``tf.data`` batches of windows."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from ser_kd.audio import decoding
 from ser_kd.audio.augment import VOICES, augment_logmel, mixup, moved_to_corpus
-from ser_kd.audio.logmel import mel_centres_hz
-from ser_kd.config import AudioConfig, AugmentConfig, LogMelConfig
+from ser_kd.audio.mel import mel_centres_hz
+from ser_kd.audio.windows import Windowing, padded
+from ser_kd.config import AugmentConfig, LogMelConfig
 from ser_kd.data.clip_arrays import ClipArrays
 
 _INT16 = 32_768.0
@@ -124,12 +123,8 @@ def gather_windows(
 
 def first_windows(arrays: ClipArrays, cells: int) -> np.ndarray:
     """The first ``cells`` cells of every clip, padded: ``[clips, cells, ...]``."""
-    shape = (len(arrays), cells, *arrays.values.shape[1:])
-    windows = np.full(shape, arrays.padding, arrays.values.dtype)
-    for index, window in enumerate(windows):
-        clip = arrays.clip(index)[:cells]
-        window[: len(clip)] = clip
-    return windows
+    clips = [arrays.clip(index)[:cells] for index in range(len(arrays))]
+    return padded(clips, cells, arrays.padding)
 
 
 def logmel_transform(
@@ -140,8 +135,8 @@ def logmel_transform(
 ) -> Transform:
     """What a log-mel network is trained on: augmented windows, mixed up.
 
-    Where the targets hold ``voices`` (``speaker.voices``), some windows come as if their speaker was
-    known.
+    Where the targets hold ``voices`` (``speaker.voices``), some windows come as if their speaker
+    was known.
     """
 
     centres_hz = mel_centres_hz(logmel)
@@ -179,29 +174,6 @@ def waveform_transform(windows: Any, lengths: Any, targets: Any, seed: Any) -> A
     return {"waveform": waveform, "samples": tf.cast(lengths, tf.int32)}, targets
 
 
-@dataclass(frozen=True)
-class Windowing:
-    """How a clip is cut into windows (``ser_kd.audio.decoding.window_starts``), in samples.
-
-    Windows start on the front end's hop, also for waveform networks: all models see the same.
-    """
-
-    window_samples: int
-    hop_samples: int
-    grid_samples: int
-
-    @classmethod
-    def of(cls, audio_config: AudioConfig, logmel: LogMelConfig) -> "Windowing":
-        grid = logmel.hop_samples
-        hops = round(audio_config.window_hop_seconds * audio_config.sample_rate_hz / grid)
-        return cls(audio_config.window_samples, max(1, hops) * grid, grid)
-
-    def starts(self, samples: int) -> np.ndarray:
-        return decoding.window_starts(
-            samples, self.window_samples, self.hop_samples, self.grid_samples
-        )
-
-
 def evaluation_batches(
     arrays: ClipArrays, windowing: Windowing, window: int, batch_size: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
@@ -224,16 +196,9 @@ def evaluation_batches(
     ]
     for first in range(0, len(places), batch_size):
         chosen = places[first : first + batch_size]
-        windows = np.full(
-            (len(chosen), window, *arrays.values.shape[1:]),
-            arrays.padding,
-            arrays.values.dtype,
-        )
-        lengths = np.zeros(len(chosen), np.int32)
-        for row, (index, start) in enumerate(chosen):
-            part = arrays.clip(index)[start : start + window]
-            windows[row, : len(part)] = part
-            lengths[row] = len(part)
+        parts = [arrays.clip(index)[start : start + window] for index, start in chosen]
+        windows = padded(parts, window, arrays.padding)
+        lengths = np.array([len(part) for part in parts], np.int32)
         yield np.array([index for index, _ in chosen]), windows, lengths
 
 

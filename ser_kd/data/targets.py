@@ -263,6 +263,27 @@ def mix_teachers(
     return (temperature * np.log(mixture + 1e-12)).astype(np.float32)
 
 
+def mean_dimensions(
+    teachers: Mapping[str, Targets], ids: Sequence[str], view: int | Sequence[int] = 0
+) -> np.ndarray:
+    """The mean of all teachers that predict dimensions, float32 ``[len(ids), dimensions]``.
+
+    Args:
+        teachers: Targets by name; at least one has dimensions.
+        ids: Clips.
+        view: Of all clips, or of each.
+
+    Raises:
+        UserError: One of these lacks a clip.
+    """
+    predicted = [
+        teacher.dimensions[teacher.rows_of(ids, name, view)]
+        for name, teacher in teachers.items()
+        if teacher.dimensions is not None
+    ]
+    return np.asarray(np.mean(predicted, axis=0), np.float32)
+
+
 def softmax(logits: np.ndarray) -> np.ndarray:
     shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
     probs: np.ndarray = shifted / shifted.sum(axis=-1, keepdims=True)

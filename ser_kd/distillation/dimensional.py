@@ -12,6 +12,7 @@ import tensorflow as tf
 from keras import ops
 
 from ser_kd import metrics
+from ser_kd.audio.windows import Windowing
 from ser_kd.data import batching, clip_arrays
 from ser_kd.distillation import losses
 from ser_kd.distillation.distiller import Distiller
@@ -117,7 +118,7 @@ class DimensionPredictor:
         windowing: Where the windows lie.
     """
 
-    def __init__(self, model: keras.Model, windowing: batching.Windowing) -> None:
+    def __init__(self, model: keras.Model, windowing: Windowing) -> None:
         self.windowing, self.window = windowing, model.input_shape[1]
         self.dimensions = model.output[DIMENSIONS].shape[-1]
 

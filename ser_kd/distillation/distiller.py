@@ -54,7 +54,6 @@ class Distiller(keras.Model):
         label_weight: Weight of the cross-entropy.
         logit_weight: Weight of the distillation term.
         temperature: T, for both sides of the distillation term.
-        logit_loss: Another distillation term than ``kl``: one of ``losses.LOGIT_LOSSES``.
         teacher: A live teacher with logits as output; its weights are never changed.
         teacher_share: Of the live teacher where there are stored logits as well: both are mixed as
             probabilities at temperature T. 1: stored logits are not looked at.
@@ -68,7 +67,6 @@ class Distiller(keras.Model):
         temperature: float = 1.0,
         teacher: keras.Model | None = None,
         teacher_share: float = 1.0,
-        logit_loss: str = "kl",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -90,10 +88,6 @@ class Distiller(keras.Model):
         self.label_weight = label_weight
         self.logit_weight = logit_weight
         self.temperature = temperature
-        if logit_loss not in losses.LOGIT_LOSSES:
-            known = ", ".join(losses.LOGIT_LOSSES)
-            raise ValueError(f"logit_loss must be one of {known}, got {logit_loss!r}")
-        self.logit_loss = logit_loss
         names = ["loss", "label_loss", "accuracy"]
         if logit_weight > 0:
             names += ["logit_loss", "teacher_entropy", "agreement"]
@@ -151,9 +145,7 @@ class Distiller(keras.Model):
         loss = self.label_weight * label_loss
         per_clip = {}
         if teacher_logits is not None:
-            logit_loss = losses.LOGIT_LOSSES[self.logit_loss](
-                y["labels"], teacher_logits, logits, self.temperature
-            )
+            logit_loss = losses.distillation_kl(teacher_logits, logits, self.temperature)
             loss = loss + self.logit_weight * logit_loss
             per_clip["logit_loss"] = logit_loss
             per_clip["teacher_entropy"] = losses.entropy(teacher_logits, self.temperature)
@@ -186,7 +178,6 @@ class Distiller(keras.Model):
             "logit_weight": self.logit_weight,
             "temperature": self.temperature,
             "teacher_share": self.teacher_share,
-            "logit_loss": self.logit_loss,
         }
 
     @classmethod

@@ -96,7 +96,7 @@ def compile_for_training(
 
 @dataclass
 class TrainingState:
-    """What resuming needs: every variable, the best epoch so far, the sum of the last epochs'."""
+    """What resuming needs: every variable, and the best epoch so far."""
 
     model: Distiller
     directory: Path
@@ -104,7 +104,6 @@ class TrainingState:
     best_score: float = -math.inf
     best_epoch: int = 0
     best_weights: list[np.ndarray] = field(default_factory=list)
-    weight_sums: list[np.ndarray] = field(default_factory=list)
 
     @property
     def path(self) -> Path:
@@ -120,7 +119,6 @@ class TrainingState:
     def save(self) -> None:
         arrays = {f"variable_{i}": np.asarray(v) for i, v in enumerate(self._variables())}
         arrays |= {f"best_{i}": weight for i, weight in enumerate(self.best_weights)}
-        arrays |= {f"sum_{i}": total for i, total in enumerate(self.weight_sums)}
         facts = [self.epochs_done, self.best_score, self.best_epoch]
         files.write_npz(self.path, facts=np.array(facts, np.float64), **arrays)
 
@@ -133,15 +131,10 @@ class TrainingState:
             facts = stored["facts"]
             for index, variable in enumerate(self._variables()):
                 variable.assign(stored[f"variable_{index}"])
-            self.best_weights = _numbered(stored, "best_")
-            self.weight_sums = _numbered(stored, "sum_")
+            count = sum(name.startswith("best_") for name in stored)
+            self.best_weights = [stored[f"best_{index}"] for index in range(count)]
         self.epochs_done, self.best_epoch = int(facts[0]), int(facts[2])
         self.best_score = float(facts[1])
-
-
-def _numbered(stored: Mapping[str, np.ndarray], start: str) -> list[np.ndarray]:
-    count = sum(name.startswith(start) for name in stored)
-    return [stored[f"{start}{i}"] for i in range(count)]
 
 
 class _EpochEnd(keras.callbacks.Callback):
@@ -158,7 +151,6 @@ class _EpochEnd(keras.callbacks.Callback):
         super().__init__()
         self.state, self.name, self.epochs, self.score = state, name, config.epochs, score
         self.chosen_by = f"validation_{chosen_by}"
-        self.averaged_epochs = config.averaged_epochs
         self.first = state.epochs_done
         self.start = time.monotonic()
         self.epoch_start = self.start
@@ -185,10 +177,6 @@ class _EpochEnd(keras.callbacks.Callback):
             if values[self.chosen_by] > state.best_score:
                 state.best_score, state.best_epoch = values[self.chosen_by], epoch + 1
                 state.best_weights = [np.asarray(w) for w in self.model.student.weights]
-        if epoch + 1 > self.epochs - self.averaged_epochs:
-            weights = [np.asarray(w, np.float64) for w in self.model.student.weights]
-            sums = state.weight_sums or [np.zeros_like(w) for w in weights]
-            state.weight_sums = [total + w for total, w in zip(sums, weights, strict=True)]
         state.epochs_done = epoch + 1
         self._write_history({"epoch": epoch + 1, **values})
         state.save()
@@ -239,14 +227,13 @@ def fit(
         directory: Receives ``history.jsonl``, TensorBoard logs and, until the end, the state.
         name: For the reader's eyes.
         score: Scores of the current student (``chosen_by`` among them). If given, the weights of
-            the best epoch are kept; without it, those of the last. With
-            ``config.averaged_epochs`` it is for the reader's eyes alone.
+            the best epoch are kept; without it, those of the last.
         rate_scale: Variable path -> factor on the learning rate.
         varying_shapes: Whether batches differ in shape.
         chosen_by: The score that is highest in the best epoch.
 
     Returns:
-        The epoch whose weights the student now has, from 1; of an average, the last one.
+        The epoch whose weights the student now has, from 1.
 
     Raises:
         UserError: The loss is not finite.
@@ -267,15 +254,6 @@ def fit(
             shuffle=False,
             callbacks=[_EpochEnd(state, name, config, score, chosen_by)],
         )
-    if state.weight_sums:
-        model.student.set_weights([total / config.averaged_epochs for total in state.weight_sums])
-        if score is not None:
-            value = score()[chosen_by]
-            say(
-                f"  {name}: mean of the last {config.averaged_epochs} epochs  "
-                f"val {chosen_by} {value:.3f}"
-            )
-        return state.epochs_done
     if state.best_weights:
         model.student.set_weights(state.best_weights)
         return state.best_epoch

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from ser_kd import metrics
+from ser_kd.audio.windows import Windowing
 from ser_kd.config import (
     NO_DIMENSIONS,
     AudioConfig,
@@ -22,17 +23,13 @@ from ser_kd.config import (
 )
 from ser_kd.data import batching, clip_arrays
 from ser_kd.distillation import fit_loop
-from ser_kd.distillation.dimensional import (
-    TEACHER_DIMENSIONS,
-    DimensionalDistiller,
-    DimensionPredictor,
-)
+from ser_kd.distillation.dimensional import TEACHER_DIMENSIONS
 from ser_kd.distillation.distiller import Distiller, LiveTeaching
 from ser_kd.distillation.multi_task import MultiTaskDistiller, categories_of
 from ser_kd.distillation.projections import EmbeddingDistiller, spaces_of, with_projections
 from ser_kd.students import initial_weights
 from ser_kd.students.architectures import build_student, embedding_model
-from ser_kd.students.heads import DIMENSIONS, dimensional_student, multi_task_student
+from ser_kd.students.heads import DIMENSIONS, multi_task_student
 
 _BATCH = 128
 _WINDOWS_OF_STATISTICS = 256
@@ -74,8 +71,7 @@ def train_logmel_network(
         seed: Of this network: initial weights, order of the clips, augmentation, dropout.
         name: For the reader's eyes.
         directory: Receives history and resuming state.
-        validation: Log-mel frames and class indices of the clips that choose the epoch (by UA);
-            with ``dimensions.alone`` frames and ratings ``[clips, dimensions]`` (by mean CCC).
+        validation: Log-mel frames and class indices of the clips that choose the epoch (by UA).
             Without it the last epoch is kept.
         views: int ``[clips, views per clip]``: where in ``arrays`` and ``targets`` each clip's
             views are; see ``data.training_batches``. None: every entry is a clip of its own.
@@ -83,97 +79,107 @@ def train_logmel_network(
         live: Teachers that are asked at every step.
 
     Returns:
-        The trained network; with continuous targets as ``heads.multi_task_student`` makes it, with
-        ``dimensions.alone`` as ``heads.dimensional_student`` does.
+        The trained network; with continuous targets as ``heads.multi_task_student`` makes it.
     """
-    keras.utils.set_random_seed(seed)
-    window = logmel.frames(audio.window_samples)
-    classes = targets["labels"].shape[1]
-    model = build_student(network, window, logmel.mels, classes)
     views = np.arange(len(arrays))[:, np.newaxis] if views is None else views
-    first_views = views[:, 0]
-    labelled = first_views[targets["labels"][first_views].sum(axis=1) > 0]
-    mean, deviation = clip_arrays.feature_statistics(arrays.take(labelled))
-    model.get_layer("standardize").set_statistics(mean, deviation)
-    if network.initial_weights:
-        some = np.random.default_rng(seed).permutation(labelled)[:_WINDOWS_OF_STATISTICS]
-        initial_weights.begin(model, network, batching.first_windows(arrays.take(some), window))
-    student = model
+    student = new_logmel_network(arrays, targets["labels"], views, network, audio, logmel, seed)
+    model = student
     if DIMENSIONS in targets:
-        with_dimensions = dimensional_student if dimensions.alone else multi_task_student
-        model = with_dimensions(student, targets[DIMENSIONS].shape[1], dimensions.dropout)
+        model = multi_task_student(student, targets[DIMENSIONS].shape[1], dimensions.dropout)
     score = None
     if validation is not None:
-        windowing = batching.Windowing.of(audio, logmel)
-        predictor = (
-            DimensionPredictor(model, windowing)
-            if dimensions.alone
-            else LogMelPredictor(student, windowing)
-        )
+        predictor = LogMelPredictor(student, Windowing.of(audio, logmel))
         score = functools.partial(predictor.score, *validation)
     fit_logmel_network(
-        model,
-        mean,
+        _distiller(model, distill, dimensions, targets, name, live),
         arrays,
         targets,
         fit,
         augment,
-        distill,
         logmel,
+        distill.temperature,
         seed,
         name,
         directory,
         score,
         views,
-        dimensions,
-        live,
     )
     return model
 
 
+def new_logmel_network(
+    arrays: clip_arrays.ClipArrays,
+    labels: np.ndarray,
+    views: np.ndarray,
+    network: StudentConfig,
+    audio: AudioConfig,
+    logmel: LogMelConfig,
+    seed: int,
+) -> keras.Model:
+    """An untrained network with the training clips' statistics; sets the seed of all that follows.
+
+    Args:
+        arrays: See ``train_logmel_network``, as for all that follows.
+        labels: ``[views, classes]``; the clips without a label are left out of the statistics.
+        views: See there.
+        network: See there.
+        audio: See there.
+        logmel: See there.
+        seed: See there.
+    """
+    keras.utils.set_random_seed(seed)
+    window = logmel.frames(audio.window_samples)
+    model = build_student(network, window, logmel.mels, labels.shape[1])
+    first_views = views[:, 0]
+    labelled = first_views[labels[first_views].sum(axis=1) > 0]
+    mean, deviation = clip_arrays.feature_statistics(arrays.take(labelled))
+    model.get_layer("standardize").set_statistics(mean, deviation)
+    if network.initial_weights:
+        some = np.random.default_rng(seed).permutation(labelled)[:_WINDOWS_OF_STATISTICS]
+        initial_weights.begin(model, network, batching.first_windows(arrays.take(some), window))
+    return model
+
+
 def fit_logmel_network(
-    model: keras.Model,
-    mean_db: np.ndarray,
+    distiller: Distiller,
     arrays: clip_arrays.ClipArrays,
     targets: Mapping[str, np.ndarray],
     fit: FitConfig,
     augment: AugmentConfig,
-    distill: DistillConfig,
     logmel: LogMelConfig,
+    temperature: float,
     seed: int,
     name: str,
     directory: Path,
     score: Callable[[], Mapping[str, float]] | None,
     views: np.ndarray,
-    dimensions: DimensionsConfig = NO_DIMENSIONS,
-    live: LiveTeaching | None = None,
+    chosen_by: str = "ua",
 ) -> None:
-    """The part of ``train_logmel_network`` that has a network and its statistics: the training.
+    """Trains ``distiller.student``, a log-mel network, or goes on where that was interrupted.
 
     Args:
-        model: Log-mel ``[batch, frames, mels]`` -> logits, or as ``heads.multi_task_student`` or
-            ``heads.dimensional_student`` makes it; its weights are changed.
-        mean_db: Mean log-mel ``[mels]`` of the training clips, which masks and shifts fill in.
+        distiller: Its student's weights are changed; masks and shifts are filled in with the mean
+            of its layer ``standardize``.
         arrays: See ``train_logmel_network``, as for all that is not named here.
         targets: See there.
         fit: See there.
         augment: See there.
-        distill: See there.
         logmel: See there.
+        temperature: At which mixup mixes the teachers' predictions.
         seed: See there.
         name: See there.
         directory: See there.
-        score: Scores of the model as it is; see ``fitting.fit``.
+        score: Scores of the model as it is; see ``fit_loop.fit``.
         views: See there.
-        dimensions: See there.
-        live: See there.
+        chosen_by: Which of the scores chooses the epoch.
     """
+    model = distiller.student
     window, classes = model.input_shape[1], targets["labels"].shape[1]
-    distiller = _distiller(model, distill, dimensions, targets, name, live)
     smooth = fit.label_smoothing
     has_label = targets["labels"].sum(axis=1, keepdims=True)  # [views, 1], 1 or 0
     labels = targets["labels"] * (1.0 - smooth) + has_label * (smooth / classes)
-    transform = batching.logmel_transform(augment, logmel, mean_db, distill.temperature)
+    mean_db = np.asarray(model.get_layer("standardize").mean)
+    transform = batching.logmel_transform(augment, logmel, mean_db, temperature)
     roll = round(augment.shift_seconds / logmel.hop_seconds)
 
     def batches(epochs: range) -> tf.data.Dataset:
@@ -197,7 +203,7 @@ def fit_logmel_network(
         directory,
         name,
         score,
-        chosen_by="ccc" if dimensions.alone else "ua",
+        chosen_by=chosen_by,
     )
 
 
@@ -209,14 +215,10 @@ def _distiller(
     name: str,
     live: LiveTeaching | None,
 ) -> Distiller:
-    taught = dimensions.teacher_weight if TEACHER_DIMENSIONS in targets else 0.0
-    if dimensions.alone:
-        return DimensionalDistiller(model, dimensions.weight, taught, name=name)
     shared: dict[str, Any] = {
         "label_weight": distill.label_weight,
         "logit_weight": distill.logit_weight,
         "temperature": distill.temperature,
-        "logit_loss": distill.logit_loss,
         "name": name,
     }
     if live is not None:
@@ -228,6 +230,7 @@ def _distiller(
     if DIMENSIONS in targets:
         both = with_projections(categories_of(model), spaces).output, model.output[DIMENSIONS]
         whole = keras.Model(model.input, both, name=model.name)
+        taught = dimensions.teacher_weight if TEACHER_DIMENSIONS in targets else 0.0
         return MultiTaskDistiller(whole, dimensions.weight, taught, **shared)
     if spaces:
         return EmbeddingDistiller(with_projections(model, spaces), **shared)
@@ -241,9 +244,7 @@ class LogMelPredictor:
     are divided by ``temperature`` before softmax.
     """
 
-    def __init__(
-        self, model: keras.Model, windowing: batching.Windowing, temperature: float = 1.0
-    ) -> None:
+    def __init__(self, model: keras.Model, windowing: Windowing, temperature: float = 1.0) -> None:
         self.windowing = windowing
         self.window, self.classes = model.input_shape[1], model.output_shape[-1]
         self.width = self.classes + model.get_layer("embedding").output.shape[-1]

@@ -1,5 +1,6 @@
-"""The encoder's building blocks. Shapes in comments: b = batch, n = samples, t = frames,
-c = channels, d = hidden size, h = heads.
+"""The encoder's building blocks.
+
+Shapes in comments: b = batch, n = samples, t = frames, c = channels, d = hidden size, h = heads.
 
 Whatever is random takes an explicit ``seed`` (int ``[2]``; None = nothing is drawn, as in
 inference): a layer that is computed a second time, as gradient checkpointing does, draws the same.

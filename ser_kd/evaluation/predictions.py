@@ -1,4 +1,4 @@
-"""What a model says of every clip, and the table of that: ``predictions.csv``."""
+"""A model's predictions of clips of any length, and their table ``predictions.csv``."""
 
 import csv
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from ser_kd import files
-from ser_kd.audio import decoding
 from ser_kd.audio.decoding import Waveform, to_float, to_int16
 from ser_kd.corpora import Clip
 from ser_kd.inference.predictor import Predictor
@@ -17,7 +16,7 @@ _BATCH = 64
 
 
 def predict_waveforms(predictor: Predictor, waveforms: Iterable[Waveform]) -> np.ndarray:
-    """What ``Predictor.predict_waveform`` says of each, with windows of several clips in a batch.
+    """``Predictor.predict_waveform`` of each, with windows of several clips in a batch.
 
     Args:
         predictor: The model.
@@ -37,12 +36,7 @@ def predict_waveforms(predictor: Predictor, waveforms: Iterable[Waveform]) -> np
             totals[clip] += row
 
     for clip, waveform in enumerate(waveforms):
-        windows = decoding.windows(
-            to_float(to_int16(waveform)),
-            frontend.window_samples,
-            frontend.window_hop_samples,
-            frontend.hop_samples,
-        )
+        windows = frontend.windowing.cut(to_float(to_int16(waveform)))
         totals.append(np.zeros(len(predictor.labels)))
         counts.append(len(windows))
         waiting += [(clip, window) for window in windows]
@@ -56,23 +50,24 @@ def predict_waveforms(predictor: Predictor, waveforms: Iterable[Waveform]) -> np
 
 
 def prediction_rows(
-    clips: Sequence[Clip], probs: np.ndarray, labels: Sequence[str]
+    part: str, clips: Sequence[Clip], probs: np.ndarray, labels: Sequence[str]
 ) -> list[dict[str, Any]]:
     """The rows of ``predictions.csv``.
 
     Args:
-        clips: Which clips, ``[clips]``.
+        part: Of the corpus.
+        clips: The clips.
         probs: ``[clips, classes]``.
         labels: Class names.
     """
     return [
         {
+            "part": part,
             "id": clip.id,
             "speaker": clip.speaker,
             "truth": clip.emotion,
             "predicted": labels[int(row.argmax())],
             **{f"p_{label}": f"{p:.6f}" for label, p in zip(labels, row, strict=True)},
-            "condition": "clean",
         }
         for clip, row in zip(clips, probs, strict=True)
     ]

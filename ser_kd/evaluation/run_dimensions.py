@@ -1,4 +1,4 @@
-"""How well a run's students and teachers tell continuous targets: ``dimensions.json``."""
+"""Concordance (CCC) of a run's students and teachers on dimensions: ``dimensions.json``."""
 
 import functools
 import math
@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 
 from ser_kd import files, metrics
+from ser_kd.audio.windows import Windowing
 from ser_kd.data import batching
 from ser_kd.data.targets import Targets, read_targets
 from ser_kd.distillation.dimensional import DimensionPredictor
-from ser_kd.evaluation.teaching import knows, row_name
+from ser_kd.evaluation.run_models import knows, out_of_fold_clips
+from ser_kd.evaluation.scores import teacher_row
 from ser_kd.runs.data import RunData
-from ser_kd.runs.folder import Run
+from ser_kd.runs.folder import DISTILLED, LABELS_ALONE, Run
 from ser_kd.students.heads import DIMENSIONS
 from ser_kd.students.saved import load_keras
 from ser_kd.teachers.crossfit import targets_path
@@ -23,24 +25,27 @@ FILE = "dimensions.json"
 _Predict = Callable[[list[str]], np.ndarray]
 
 
-def evaluate_dimensions(run: Run, run_data: RunData) -> dict[str, Any]:
-    """Scores every teacher and student that tells dimensions; writes ``dimensions.json``.
+def evaluate_dimensions(
+    run: Run, run_data: RunData, baseline: str = LABELS_ALONE
+) -> dict[str, Any]:
+    """Scores every teacher and student that predicts dimensions; writes ``dimensions.json``.
 
     Args:
         run: Trained and exported.
         run_data: With ``dimensions``.
+        baseline: What the student without teachers is called.
 
     Returns:
         ``names``; ``parts``: validation and, where its clips are there, test: ``clips``,
         ``speakers``, ``rated`` (clips per dimension) and ``models``: name -> dimension ->
-        ``[CCC, low, high]``, the 95 % interval over speakers; None where nothing can be told. The
-        key ``mean`` is the mean of the dimensions. With teachers that tell dimensions also
+        ``[CCC, low, high]``, the 95 % interval over speakers; None where it is undefined. The
+        key ``mean`` is the mean of the dimensions. With teachers that predict dimensions also
         ``teachers_out_of_fold``: teacher -> the same row on the training clips, each predicted by
-        the fold that did not hear its speaker; None where that is not known.
+        the fold that was not trained on its speaker; None where that is not known.
     """
     names = [dimension.name for dimension in run_data.dimensions]
     teachers = _teachers(run, run_data)
-    students = _models(run, run_data)
+    students = _models(run, run_data, baseline)
     parts = {}
     for part in ("validation", "test"):
         ids = run_data.ids(part)
@@ -49,7 +54,7 @@ def evaluate_dimensions(run: Run, run_data: RunData) -> dict[str, Any]:
         truth = run_data.ratings(ids)
         speakers = [run_data.speakers[clip_id] for clip_id in ids]
         models = {
-            row_name(name): functools.partial(_told, teacher)
+            teacher_row(name): functools.partial(_predicted, teacher)
             for name, teacher in teachers.items()
             if knows(teacher, ids)  # one from outside may lack some clips
         } | students
@@ -78,32 +83,32 @@ def table(result: dict[str, Any]) -> str:
     names = [*result["names"], "mean"]
     width = max(map(len, facts["models"]))
     lines = [
-        f"Concordance (CCC, 1 = the raters' mean itself) on {facts['clips']:,} {part} clips of "
+        f"Concordance (CCC, 1 = the raters' mean) on {facts['clips']:,} {part} clips of "
         f"{facts['speakers']} speakers,",
         "with its 95 % interval over speakers:",
         "",
         " " * width + "".join(f"  {name:>18}" for name in names),
     ]
     for model, row in facts["models"].items():
-        lines.append(model.ljust(width) + "".join(f"  {_cell(row[name]):>18}" for name in names))
+        cells = [_cell(row[name], facts["speakers"]) for name in names]
+        lines.append(model.ljust(width) + "".join(f"  {cell:>18}" for cell in cells))
     for teacher, told in result.get("teachers_out_of_fold", {}).items():
         if told:
-            cells = ", ".join(f"{name} {_cell(told[name])}" for name in names)
-            lines.append(f"{row_name(teacher)}, out of fold on the training clips: {cells}")
+            values = ", ".join(f"{name} {_cell(told[name])}" for name in names)
+            lines.append(f"{teacher_row(teacher)}, out of fold on the training clips: {values}")
     return "\n".join(lines)
 
 
 def _teachers(run: Run, run_data: RunData) -> dict[str, Targets]:
-    """Those that tell dimensions."""
+    """Those that predict dimensions."""
     count, labels = len(run_data.dimensions), run_data.labels
     targets = {
-        name: read_targets(targets_path(name, run), labels, count)
-        for name in run.config.teachers_in_use
+        name: read_targets(targets_path(name, run), labels, count) for name in run.config.teachers
     }
     return {name: found for name, found in targets.items() if found.dimensions is not None}
 
 
-def _told(teacher: Targets, ids: list[str]) -> np.ndarray:
+def _predicted(teacher: Targets, ids: list[str]) -> np.ndarray:
     assert teacher.dimensions is not None
     values: np.ndarray = teacher.dimensions[teacher.rows_of(ids, "")]
     return values
@@ -112,22 +117,20 @@ def _told(teacher: Targets, ids: list[str]) -> np.ndarray:
 def _out_of_fold(
     names: list[str], teacher: Targets, run_data: RunData
 ) -> dict[str, list[float] | None] | None:
-    rows = zip(teacher.ids, teacher.fold.tolist(), teacher.view.tolist(), strict=True)
-    known = {clip_id for clip_id, fold, view in rows if view == 0 and fold >= 0}
+    known = out_of_fold_clips(teacher)
     ids = [clip_id for clip_id in run_data.ids("training") if clip_id in known]
     if not ids:
         return None
     speakers = [run_data.speakers[clip_id] for clip_id in ids]
-    return _row(names, run_data.ratings(ids), _told(teacher, ids), speakers)
+    return _row(names, run_data.ratings(ids), _predicted(teacher, ids), speakers)
 
 
-def _models(run: Run, run_data: RunData) -> dict[str, _Predict]:
-    windowing = batching.Windowing.of(run.config.audio, run.config.logmel)
-    teachers = run.config.teachers_in_use
-    taught = "student, distilled" if teachers else run.baseline_name
+def _models(run: Run, run_data: RunData, baseline: str) -> dict[str, _Predict]:
+    windowing = Windowing.of(run.config.audio, run.config.logmel)
+    taught = DISTILLED if run.config.teachers else baseline
     paths = {taught: run.dimensions_path}
-    if teachers:
-        paths = {run.baseline_name: run.baseline_dir / run.dimensions_path.name, **paths}
+    if run.config.teachers:
+        paths = {baseline: run.baseline_dir / run.dimensions_path.name, **paths}
 
     def from_keras(path: Any) -> _Predict:
         predictor = DimensionPredictor(load_keras(path), windowing)
@@ -157,9 +160,9 @@ def _row(
     return row
 
 
-def _cell(values: list[float] | None) -> str:
+def _cell(values: list[float] | None, speakers: int = metrics.MIN_SPEAKERS) -> str:
+    """Such as ``0.512 (0.47-0.55)``, ``0.512`` without interval, ``-`` where it is undefined."""
     if not values:
         return "-"
-    if len(values) == 1:
-        return f"{values[0]:.3f}"
-    return f"{values[0]:.3f} ({values[1]:.2f}-{values[2]:.2f})"
+    ends = metrics.reported_interval(values[1:] or None, speakers)
+    return f"{values[0]:.3f}" + (f" ({ends[0]:.2f}-{ends[1]:.2f})" if ends else "")

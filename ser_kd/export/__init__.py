@@ -14,8 +14,8 @@ import numpy as np
 from ser_kd import files
 from ser_kd.errors import UserError
 from ser_kd.export import verify
+from ser_kd.export.temperature import fit_temperature
 from ser_kd.inference.measure import measure_all
-from ser_kd.metrics.temperature import fit_temperature
 from ser_kd.progress import say
 from ser_kd.students.saved import keras_corpus, keras_logits, load_keras
 from ser_kd.tflite.interpreters import TFLiteModel
@@ -36,10 +36,6 @@ def export_run(run: "Run", run_data: "RunData", force: bool = False) -> dict[str
     A student with continuous targets also becomes ``student_dimensions_int8.tflite``
     (``export.dimensional``); one without categories becomes nothing else.
 
-    Where the student was fine-tuned for int8 (``config.quantization``), int8 and waveform have the
-    fine-tuned weights. They too are compared with ``student.keras``, but the limit on agreement,
-    which is there to find failed conversions, is on that with the student they come from.
-
     Args:
         run: Has a trained student.
         run_data: Its data: int8 is calibrated on training clips, all are compared on the
@@ -55,28 +51,19 @@ def export_run(run: "Run", run_data: "RunData", force: bool = False) -> dict[str
             ``config.export`` (they are in ``export.json`` all the same).
     """
     student, folder, config = run.student_path, run.export_dir, run.config
-    if not student.is_file():
+    if not run.students:
         raise UserError(f"{run.directory} has no {student.name}: train first, python train.py")
-    if not run.int8_student_path.is_file():
-        raise UserError(
-            f"{run.directory} asks for quantization.epochs = {config.quantization.epochs}, but its "
-            f"{_name(run, run.int8_student_path)} is not there: python train.py makes it"
-        )
     if run_data.dimensions:
         from ser_kd.export.dimensional import export_dimensions
 
         exported = export_dimensions(run, run_data, force)
-        if config.dimensions.alone:
+        if student not in run.students:
             return exported
     figures = None if force else _finished(run)
     if figures is None:
         figures = _export(run, run_data, force)
         files.write_json(folder / "export.json", figures)
-    own = {
-        kind: {**model, "agreement": model.get("own_agreement", model["agreement"])}
-        for kind, model in figures["models"].items()
-    }
-    found = verify.problems(own, config.export)
+    found = verify.problems(figures["models"], config.export)
     found += verify.owner_problems(figures["owner"], config.export)
     if found:
         raise UserError("; ".join(found) + f"; all figures are in {folder / 'export.json'}")
@@ -90,9 +77,6 @@ def _export(run: "Run", run_data: "RunData", force: bool) -> dict[str, Any]:
 
     student, folder, config = run.student_path, run.export_dir, run.config
     folder.mkdir(parents=True, exist_ok=True)
-    if _told_int8_student(run) != _int8_student(run):
-        # Fine-tuning was given up: its file is younger than the student that counts again.
-        convert.model_path(folder, "int8").unlink(missing_ok=True)
     (folder / "export.json").unlink(missing_ok=True)  # it tells of other files
     for partial in folder.glob(".partial-*"):  # left by a process that was killed
         partial.unlink(missing_ok=True)
@@ -113,18 +97,13 @@ def _export(run: "Run", run_data: "RunData", force: bool) -> dict[str, Any]:
     speakers = [run_data.speakers[clip_id] for clip_id in validation.ids]
     reference = verify.Reference(clips, windows, pcm, truth, speakers, _in_batches(keras, windows))
 
-    sources = dict.fromkeys(convert.KINDS, student)
-    sources["int8"] = sources[convert.WAVEFORM] = run.int8_student_path
     missing = tuple(
         kind
         for kind in convert.KINDS
-        if force or not _kept(convert.model_path(folder, kind), sources[kind])
+        if force or not _kept(convert.model_path(folder, kind), student)
     )
     calibration = convert.calibration_windows(run_data.logmel, run_data.ids("training"), config)
-    for source in dict.fromkeys(sources.values()):
-        kinds = tuple(kind for kind in missing if sources[kind] == source)
-        trained = model if source == student else load_keras(source)
-        convert.convert(trained, kinds, folder, calibration)
+    convert.convert(model, missing, folder, calibration)
     temperature = _temperature(folder, reference)
     reference = dataclasses.replace(reference, temperature=temperature["temperature"])
     corpus = keras_corpus(model)
@@ -134,25 +113,14 @@ def _export(run: "Run", run_data: "RunData", force: bool) -> dict[str, Any]:
     pieces = [convert.model_path(folder, "int8"), *(folder / name for name in convert.SIDECARS)]
     if force or not files.is_current(convert.model_path(folder, convert.WAVEFORM), pieces):
         convert.write_waveform_model(folder, config, labels, reference.temperature, corpus)
-    own_keras, own = keras, reference
-    if run.int8_student_path != student:
-        # What the student that was fine-tuned for int8 says in float.
-        own_keras = keras_logits(load_keras(run.int8_student_path))
-        own = dataclasses.replace(reference, logits=_in_batches(own_keras, windows))
     models = {}
     for kind in (*convert.KINDS, convert.WAVEFORM):
         say(f"  comparing {kind} with Keras on {len(validation):,} validation clips")
         path = convert.model_path(folder, kind)
         models[kind] = {**verify.compare(path, reference), **describe(path)}
-        if run.int8_student_path != student:
-            models[kind]["student"] = _name(run, sources[kind])
-        if sources[kind] != student:
-            figures = verify.compare(path, own)
-            for key in ("agreement", "mean_logit_difference"):
-                models[kind][f"own_{key}"] = figures[key]
     say("  comparing what they say of speakers whose voice is known")
     owner = compare_owner(
-        convert.model_path(folder, convert.WAVEFORM), own, own_keras, corpus, config.logmel
+        convert.model_path(folder, convert.WAVEFORM), reference, keras, corpus, config.logmel
     )
     models["int8"]["not_int8"] = verify.not_int8(convert.model_path(folder, "int8"))
     measured = measure_all([convert.model_path(folder, kind) for kind in models])
@@ -161,7 +129,6 @@ def _export(run: "Run", run_data: "RunData", force: bool) -> dict[str, Any]:
     training = run_data.ids("training")
     figures = {
         "student_sha256": verify.sha256(student),
-        **_int8_student(run),
         "parameters": model.count_params(),
         "training_clips": len(training),
         "training_speakers": len({run_data.speakers[clip_id] for clip_id in training}),
@@ -207,26 +174,6 @@ def _temperature(folder: Path, reference: verify.Reference) -> dict[str, float]:
     }
 
 
-def _int8_student(run: "Run") -> dict[str, str]:
-    """What is told of the student that int8 and waveform come from, where that is another one."""
-    if run.int8_student_path == run.student_path:
-        return {}
-    return {"int8_student_sha256": verify.sha256(run.int8_student_path)}
-
-
-def _told_int8_student(run: "Run") -> dict[str, str]:
-    """The same as an earlier export told it; where there was none, as it is."""
-    try:
-        told = files.read_json(run.export_dir / "export.json")
-        return {key: told[key] for key in ("int8_student_sha256",) if key in told}
-    except (OSError, ValueError, TypeError):
-        return _int8_student(run)
-
-
-def _name(run: "Run", student: Path) -> str:
-    return student.relative_to(run.directory).as_posix()
-
-
 def _kept(path: Path, student: Path) -> bool:
     """Whether a file is there and was converted from this student."""
     return path.is_file() and path.stat().st_mtime_ns >= student.stat().st_mtime_ns
@@ -242,7 +189,6 @@ def _finished(run: "Run") -> dict[str, Any] | None:
         whole = (
             {"temperature", "owner"} <= set(figures)  # not so before 2026-11-20 and -21
             and figures["student_sha256"] == verify.sha256(run.student_path)
-            and _told_int8_student(run) == _int8_student(run)
             and hashes == [verify.sha256(run.export_dir / name) for name in names]
             and all(
                 (run.export_dir / n).is_file()

@@ -20,7 +20,7 @@ import tensorflow as tf
 
 from ser_kd import files
 from ser_kd.audio import decoding
-from ser_kd.commands.cli import stderr_held
+from ser_kd.audio.windows import Windowing
 from ser_kd.config import Config
 from ser_kd.data import batching, clip_arrays
 from ser_kd.errors import UserError
@@ -28,9 +28,10 @@ from ser_kd.export import verify
 from ser_kd.export.chain import Route, chain, compact, store_as_float16
 from ser_kd.export.frontend import FrontEnd
 from ser_kd.export.owner import STATISTICS, SUMS, MoveToCorpus, SumFrames
-from ser_kd.inference.frontend import Frontend
 from ser_kd.progress import say
-from ser_kd.speaker.owner import CLASSIFY_OWNER, LISTEN_TO_OWNER, Corpus
+from ser_kd.quiet import stderr_held
+from ser_kd.speaker.owner import CLASSIFY_OWNER, LISTEN_TO_OWNER
+from ser_kd.students.frontend import Corpus, Frontend
 
 KINDS = ("float32", "float16", "dynamic", "int8")
 """Log-mel in, logits out. ``float16``: weights in half the bytes; ``dynamic``: int8 weights, float
@@ -255,7 +256,7 @@ def calibration_windows(
 
 def all_windows(arrays: clip_arrays.ClipArrays, config: Config) -> tuple[np.ndarray, np.ndarray]:
     """Clip index ``[windows]`` and features ``[windows, frames, mels]``, as in evaluation."""
-    windowing = batching.Windowing.of(config.audio, config.logmel)
+    windowing = Windowing.of(config.audio, config.logmel)
     frames = config.logmel.frames(config.audio.window_samples)
     batches = list(batching.evaluation_batches(arrays, windowing, frames, 256))
     return (
@@ -266,7 +267,7 @@ def all_windows(arrays: clip_arrays.ClipArrays, config: Config) -> tuple[np.ndar
 
 def pcm_batches(waveforms: clip_arrays.ClipArrays, config: Config) -> Iterator[np.ndarray]:
     """The windows of ``all_windows`` in the same order, as float32 samples ``[.., samples]``."""
-    windowing = batching.Windowing.of(config.audio, config.logmel)
+    windowing = Windowing.of(config.audio, config.logmel)
     for _, windows, _ in batching.evaluation_batches(
         waveforms, windowing, config.audio.window_samples, 64
     ):

@@ -6,14 +6,15 @@ from typing import Any
 import numpy as np
 
 from ser_kd import files, metrics
+from ser_kd.audio.windows import Windowing
 from ser_kd.data import batching
 from ser_kd.distillation.dimensional import DimensionPredictor
 from ser_kd.errors import UserError
 from ser_kd.export import convert, verify
-from ser_kd.inference.frontend import Frontend
 from ser_kd.progress import say
 from ser_kd.runs.data import RunData
 from ser_kd.runs.folder import Run
+from ser_kd.students.frontend import Frontend
 from ser_kd.students.heads import DIMENSIONS, LOGITS
 from ser_kd.students.saved import load_keras
 from ser_kd.tflite.interpreters import TFLiteModel
@@ -42,7 +43,6 @@ def export_dimensions(run: Run, run_data: RunData, force: bool = False) -> dict[
         UserError: No trained student, or TensorFlow cannot convert it.
     """
     source, folder, config = run.dimensions_path, run.export_dir, run.config
-    alone = config.dimensions.alone
     if not source.is_file():
         raise UserError(
             f"{run.directory} has no {source.name}, the head that belongs to its student: delete "
@@ -53,14 +53,15 @@ def export_dimensions(run: Run, run_data: RunData, force: bool = False) -> dict[
         known: dict[str, Any] = files.read_json(facts)
         return known
     folder.mkdir(parents=True, exist_ok=True)
+    model = load_keras(source)
+    alone = LOGITS not in model.output
     if alone:
         files.write_json(folder / FRONTEND, dataclasses.asdict(Frontend.of(config)))
-    model = load_keras(source)
     calibration = convert.calibration_windows(run_data.logmel, run_data.ids("training"), config)
     say(f"  converting {'dimensions' if alone else 'categories and dimensions'} to int8")
     convert.convert_multi_task(model, path, calibration)
     validation = run_data.logmel.select(run_data.ids("validation"))
-    windowing = batching.Windowing.of(config.audio, config.logmel)
+    windowing = Windowing.of(config.audio, config.logmel)
     truth = run_data.ratings(validation.ids)
     keras = DimensionPredictor(model, windowing).predict(validation)
     clips, windows = convert.all_windows(validation, config)

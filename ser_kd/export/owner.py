@@ -20,11 +20,11 @@ from ser_kd.speaker.owner import (
     AT_FLOOR_DB,
     CLASSIFY_OWNER,
     LISTEN_TO_OWNER,
-    Corpus,
     OwnerStatistics,
     sounding,
     to_corpus,
 )
+from ser_kd.students.frontend import Corpus
 from ser_kd.tflite.interpreters import TFLiteModel
 
 STATISTICS = "statistics"

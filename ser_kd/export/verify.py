@@ -13,8 +13,9 @@ from ser_kd import metrics
 from ser_kd.config import ExportConfig
 from ser_kd.data.targets import softmax
 from ser_kd.errors import UserError
-from ser_kd.metrics.temperature import calibration_error_by_chance, expected_calibration_error
-from ser_kd.tflite.interpreters import RUNTIMES, TFLiteModel, read_tensors, tensor_dtypes
+from ser_kd.metrics.calibration import calibration_error_by_chance, expected_calibration_error
+from ser_kd.tflite.interpreters import RUNTIMES, TFLiteModel
+from ser_kd.tflite.structure import read_tensors, tensor_dtypes
 
 Logits = Callable[[np.ndarray], np.ndarray]
 # What a full int8 file may hold. "index": shapes and axes, which no arithmetic is done on.

@@ -20,7 +20,7 @@ _FIRST_SECONDS = 1.0
 
 
 class Frontend(Protocol):
-    """What is needed of ``ser_kd.inference.frontend.Frontend``."""
+    """What is needed of ``ser_kd.students.frontend.Frontend``."""
 
     @property
     def sample_rate_hz(self) -> int: ...

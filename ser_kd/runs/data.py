@@ -11,7 +11,8 @@ from ser_kd.audio.logmel import LogMel
 from ser_kd.audio.views import make_view
 from ser_kd.config import Config
 from ser_kd.corpora import Corpus
-from ser_kd.corpora.ratings import Dimension, dimensions_of, read_ratings
+from ser_kd.corpora.ratings import dimensions_of, read_ratings
+from ser_kd.corpora.reader import Dimension
 from ser_kd.corpora.splits import Splits
 from ser_kd.data import clip_arrays
 from ser_kd.data.clip_arrays import ClipArrays, ClipView, Hears
@@ -115,6 +116,12 @@ class RunData:
     def teacher_views(self, part: str) -> list[ClipView]:
         """What teachers predict of a part, each view once."""
         return list(dict.fromkeys(map(self.heard_by_teachers, self.views(part))))
+
+    @functools.cached_property
+    def predicted_views(self) -> tuple[list[str], list[int]]:
+        """Ids and views of what teachers predict for each of ``student_views``."""
+        ids, views = zip(*map(self.heard_by_teachers, self.student_views), strict=True)
+        return list(ids), list(views)
 
     def samples(self, clip_id: str) -> int:
         """Length of a clip or segment, of its view 0."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from ser_kd import files
 from ser_kd.audio import decoding
-from ser_kd.config import Config, config_from_dict, config_to_dict, flat_settings
+from ser_kd.config import Config, config_to_dict, flat_settings, read_run_config
 from ser_kd.corpora import Clip, Corpus, demo_folder, load_corpus
 from ser_kd.corpora.splits import split_corpus
 from ser_kd.data import clip_arrays
@@ -23,6 +23,9 @@ from ser_kd.progress import say
 from ser_kd.runs.data import RunData
 
 RUNS_DIR = Path("runs")
+LABELS_ALONE, RATINGS_ALONE = "student, labels alone", "student, ratings alone"
+DISTILLED = "student, distilled"
+"""What tables and histories call a run's students."""
 # Settings that nothing trained depends on; the clips have their fingerprint.
 _MAY_CHANGE = (
     "expected_minutes",
@@ -34,8 +37,6 @@ _MAY_CHANGE = (
     "export.max_runtime_steps",
     "export.min_kernel_agreement",
 )
-# Settings that nothing depends on before the student is fine-tuned for int8.
-_OF_INT8 = ("quantization.epochs", "quantization.learning_rate")
 _PACKAGES = ("tensorflow", "keras", "numpy", "ai-edge-litert", "tflite-runtime", "transformers")
 
 
@@ -61,21 +62,18 @@ class Run:
         directory = directory or RUNS_DIR / config.name
         run, path = cls(directory, config), directory / "config.json"
         if path.exists():
-            # Through a config: settings that are newer than the run have their defaults.
-            before = flat_settings(config_to_dict(config_from_dict(_read_config(path))))
+            before = flat_settings(config_to_dict(read_run_config(path)))
             now = flat_settings(config_to_dict(config))
-            may_change = _MAY_CHANGE if run.int8_aware_dir.exists() else _MAY_CHANGE + _OF_INT8
             changed = [
                 key
                 for key in [*now, *before]
-                if before.get(key) != now.get(key) and key not in may_change
+                if before.get(key) != now.get(key) and key not in _MAY_CHANGE
             ]
             if changed:
                 key = changed[0]
-                folder = run.int8_aware_dir if set(changed) <= set(_OF_INT8) else "the folder"
                 raise UserError(
                     f"{directory} holds a run with other settings ({key} = {before.get(key)!r}, "
-                    f"now {now.get(key)!r}); give another --run-dir, or delete {folder}"
+                    f"now {now.get(key)!r}); give another --run-dir, or delete the folder"
                 )
         return run
 
@@ -92,13 +90,11 @@ class Run:
                 f"{directory} is no run folder (it has no config.json); train one first: "
                 "python train.py"
             )
-        return cls(directory, config_from_dict(_read_config(path)))
+        return cls(directory, read_run_config(path))
 
     @property
     def student_path(self) -> Path:
-        """The student: ``student.keras``, or ``dimensions_path`` where it has no categories."""
-        if self.config.dimensions.alone:
-            return self.dimensions_path
+        """The student of categories; a run with ``dimensions.alone`` has none."""
         return self.directory / "student.keras"
 
     @property
@@ -107,25 +103,14 @@ class Run:
         return self.directory / "dimensions.keras"
 
     @property
+    def students(self) -> list[Path]:
+        """Those of the two that are trained; both have one body."""
+        return [path for path in (self.student_path, self.dimensions_path) if path.is_file()]
+
+    @property
     def baseline_dir(self) -> Path:
-        """Where the student that learns from labels (or ratings) alone is trained."""
+        """Where the student that learns without teachers is trained."""
         return self.directory / "baseline"
-
-    @property
-    def baseline_name(self) -> str:
-        """What tables call a student that no teacher teaches."""
-        return f"student, {self.config.ground_truth} alone"
-
-    @property
-    def int8_aware_dir(self) -> Path:
-        """Where the student is fine-tuned for int8, if ``config.quantization`` asks for it."""
-        return self.directory / "int8_aware"
-
-    @property
-    def int8_student_path(self) -> Path:
-        """The student whose weights the int8 files have."""
-        fine_tuned = self.config.quantization.epochs > 0
-        return (self.int8_aware_dir if fine_tuned else self.directory) / self.student_path.name
 
     @property
     def export_dir(self) -> Path:
@@ -149,7 +134,7 @@ class Run:
                     f"the clips are not those that {self.directory} began with (other files or "
                     "labels); give another --run-dir, or delete the folder"
                 )
-            if config_from_dict(_read_config(path)) == self.config:
+            if read_run_config(path) == self.config:
                 return
         record = {
             "config": config_to_dict(self.config),
@@ -230,14 +215,6 @@ def _make_demo_corpus(config: Config) -> None:
             say(f"  speaking the demo corpus (synthetic): {done:,} of {total:,} clips")
 
     demo_folder(config.corpus, progress)
-
-
-def _read_config(path: Path) -> dict[str, Any]:
-    try:
-        config: dict[str, Any] = dict(files.read_json(path)["config"])
-    except (ValueError, KeyError, TypeError):
-        raise UserError(f"{path} is not a run's config.json; restore or delete it") from None
-    return config
 
 
 def _fingerprint(corpus: Corpus, unlabelled: Sequence[Clip]) -> str:

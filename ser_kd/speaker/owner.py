@@ -8,19 +8,12 @@ own: it needs no change for that. What is kept are two sums per mel band: nothin
 be told from them.
 """
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from ser_kd import files
-from ser_kd.errors import UserError
+from ser_kd.students.frontend import PRIOR_CLIPS
 
-PRIOR_CLIPS = 8.0
-"""The corpus counts as so many of the owner's clips (2, 8 and 20 were tried: docs/owner.md)."""
 MAX_CLIPS = 200
 """Older clips fade once there are as many, so that a new phone, room or year is followed."""
 CLASSIFY_OWNER, LISTEN_TO_OWNER = "classify_owner", "listen_to_owner"
@@ -29,55 +22,7 @@ deviation of a voice in dB) -> ``probabilities``; ``pcm`` -> ``total [mels]``, `
 and ``frames [1]``, sums over its frames."""
 AT_FLOOR_DB = 1e-2
 """What is so little above the front end's floor is at it: runtimes differ in their logarithm."""
-_FORMAT = 1
 _LEAST_DEVIATION_DB = 1e-3
-
-
-@dataclass(frozen=True, eq=False)
-class Corpus:
-    """What voices are moved to: the statistics that a student standardises its features with.
-
-    Attributes:
-        mean_db: float32 ``[mels]`` in dB.
-        deviation_db: The same, above 0.
-        prior_clips: How many of the owner's clips it counts as.
-    """
-
-    mean_db: np.ndarray
-    deviation_db: np.ndarray
-    prior_clips: float = PRIOR_CLIPS
-
-    def as_json(self) -> dict[str, Any]:
-        """For ``frontend.json``; the numbers come back as they were."""
-        return {
-            "mean_db": [float(f"{value:.9g}") for value in self.mean_db],
-            "deviation_db": [float(f"{value:.9g}") for value in self.deviation_db],
-            "prior_clips": self.prior_clips,
-        }
-
-    @classmethod
-    def from_json(cls, facts: Any) -> "Corpus":
-        """What ``as_json`` gave.
-
-        Raises:
-            ValueError: It is something else.
-        """
-        try:
-            mean_db, deviation_db = (
-                np.array(facts[name], np.float32) for name in ("mean_db", "deviation_db")
-            )
-            prior_clips = float(facts["prior_clips"])
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"{type(error).__name__}: {error}") from None
-        if (
-            mean_db.ndim != 1
-            or mean_db.shape != deviation_db.shape
-            or not np.isfinite([*mean_db, *deviation_db, prior_clips]).all()
-            or not (deviation_db > 0).all()
-            or prior_clips < 0
-        ):
-            raise ValueError("no mean and deviation of each mel band, or no prior_clips")
-        return cls(mean_db, deviation_db, prior_clips)
 
 
 @dataclass(frozen=True)
@@ -170,68 +115,6 @@ class OwnerStatistics:
             (share * own_mean + (1.0 - share) * mean_db).astype(np.float32),
             (share * own_deviation + (1.0 - share) * deviation_db).astype(np.float32),
         )
-
-    def write(self, path: Path, front_end: Mapping[str, float] | None = None) -> None:
-        """Writes them as JSON, atomically. The file holds two numbers per mel band, no sound.
-
-        Args:
-            path: The file.
-            front_end: What the mel bands are, for ``read`` to compare.
-        """
-        facts = {
-            "format": _FORMAT,
-            "front_end": dict(front_end or {}),
-            "clips": self.clips,
-            "frames": self.frames,
-            "total": self.total.tolist(),
-            "squares": self.squares.tolist(),
-        }
-        with files.atomic(path) as partial:
-            partial.write_text(json.dumps(facts), encoding="utf-8")
-
-    @classmethod
-    def read(cls, path: Path, front_end: Mapping[str, float] | None = None) -> "OwnerStatistics":
-        """Reads what ``write`` wrote; a file that is not there is a voice nobody has heard yet.
-
-        Args:
-            path: The file.
-            front_end: What the mel bands have to be; None = whatever they are.
-
-        Raises:
-            UserError: The file is damaged, something else, or of another front end.
-        """
-        try:
-            facts: Any = files.read_json(path)
-        except FileNotFoundError:
-            return cls()
-        except (OSError, ValueError) as error:
-            raise UserError(f"{path}: no owner's statistics ({error}); delete it") from None
-        try:
-            known = cls(
-                float(facts["clips"]),
-                float(facts["frames"]),
-                np.array(facts["total"], np.float64),
-                np.array(facts["squares"], np.float64),
-            )
-            whole = (
-                facts["format"] == _FORMAT
-                and known.total.ndim == 1
-                and known.total.shape == known.squares.shape
-                and np.isfinite([known.clips, known.frames, *known.total, *known.squares]).all()
-                and known.clips >= 0
-                and (known.clips > 0) == (known.frames > 0) == (len(known.total) > 0)
-            )
-        except (KeyError, TypeError, ValueError):
-            whole = False
-        if not whole:
-            raise UserError(f"{path}: no owner's statistics; delete it to begin anew")
-        bands = facts.get("front_end", {})
-        if front_end is not None and known.frames and bands != dict(front_end):
-            raise UserError(
-                f"{path}: was learnt with the mel bands {bands}, this model has {dict(front_end)}: "
-                "name another file, or delete this one to begin anew"
-            )
-        return known
 
 
 def to_corpus(

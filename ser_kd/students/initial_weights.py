@@ -13,8 +13,8 @@ import numpy as np
 
 from ser_kd.config import Config, EnsembleTeacherConfig, StudentConfig, TeacherConfig
 from ser_kd.errors import UserError
-from ser_kd.inference.frontend import Frontend, find_frontend
 from ser_kd.students import yamnet
+from ser_kd.students.frontend import Frontend, find_frontend
 from ser_kd.students.saved import load_keras
 
 

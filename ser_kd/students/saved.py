@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ser_kd.errors import UserError
-from ser_kd.speaker.owner import Corpus
+from ser_kd.students.frontend import Corpus
 
 # TensorFlow (5 s) is imported where it is used, so that ``ser-kd --help`` is quick.
 if TYPE_CHECKING:

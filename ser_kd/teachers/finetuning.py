@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from ser_kd import files
+from ser_kd.audio.windows import Windowing
 from ser_kd.config import Config, Wav2Vec2TeacherConfig
 from ser_kd.data import batching, clip_arrays
 from ser_kd.distillation import fit_loop
@@ -172,7 +173,7 @@ class Wav2Vec2Teacher:
         return self._store
 
     def _map(self, run: Any, clips: clip_arrays.ClipArrays) -> np.ndarray:
-        windowing = batching.Windowing.of(self.config.audio, self.config.logmel)
+        windowing = Windowing.of(self.config.audio, self.config.logmel)
         return map_clips(run, clips, windowing, self.config.audio.sample_rate_hz, _BATCH)
 
     def predictor(self, directory: Path) -> Predictor:

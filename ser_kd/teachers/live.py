@@ -18,8 +18,8 @@ import numpy as np
 from keras import layers, ops
 
 from ser_kd import files
+from ser_kd.audio.windows import Windowing
 from ser_kd.config import Config, LiveTeacherConfig
-from ser_kd.data.batching import Windowing
 from ser_kd.data.clip_arrays import ClipArrays, Hears
 from ser_kd.data.targets import softmax
 from ser_kd.distillation.distiller import LiveTeaching

@@ -10,8 +10,8 @@ import keras
 import numpy as np
 
 from ser_kd import files
+from ser_kd.audio.windows import Windowing
 from ser_kd.config import LABELS_ONLY, Config, EnsembleTeacherConfig
-from ser_kd.data.batching import Windowing
 from ser_kd.data.clip_arrays import ClipArrays, feature_statistics, restandardize
 from ser_kd.distillation import fit_loop
 from ser_kd.distillation.logmel_network import LogMelPredictor, train_logmel_network

@@ -20,9 +20,9 @@ import tensorflow as tf
 
 from ser_kd import files
 from ser_kd.audio import decoding, prosody
+from ser_kd.audio.windows import Windowing
 from ser_kd.config import Config, ProsodicTeacherConfig
 from ser_kd.data import batching, clip_arrays
-from ser_kd.data.batching import Windowing
 from ser_kd.data.clip_arrays import ClipArrays
 from ser_kd.distillation import fit_loop
 from ser_kd.distillation.distiller import Distiller

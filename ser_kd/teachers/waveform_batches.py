@@ -7,7 +7,8 @@ import numpy as np
 import tensorflow as tf
 
 from ser_kd.audio.decoding import to_float
-from ser_kd.data.batching import Transform, Windowing, average_windows
+from ser_kd.audio.windows import Windowing, padded
+from ser_kd.data.batching import Transform, average_windows
 from ser_kd.data.clip_arrays import ClipArrays
 
 PADDING_SECONDS = 0.5
@@ -47,14 +48,13 @@ def batches_by_length(
     for index, samples in enumerate(arrays.samples):
         for start in windowing.starts(int(samples)):
             real = min(int(samples) - int(start), window)
-            padded = padded_samples(real, sample_rate_hz, window)
-            groups.setdefault(padded, []).append((index, int(start), real))
-    for padded, places in sorted(groups.items()):
+            length = padded_samples(real, sample_rate_hz, window)
+            groups.setdefault(length, []).append((index, int(start), real))
+    for length, places in sorted(groups.items()):
         for first in range(0, len(places), batch_size):
             chosen = places[first : first + batch_size]
-            windows = np.zeros((len(chosen), padded), np.int16)
-            for row, (index, start, real) in enumerate(chosen):
-                windows[row, :real] = arrays.clip(index)[start : start + real]
+            parts = [arrays.clip(index)[start : start + real] for index, start, real in chosen]
+            windows = padded(parts, length)
             lengths = np.array([real for _, _, real in chosen], np.int32)
             inputs = {"waveform": to_float(windows), "samples": lengths}
             yield np.array([index for index, _, _ in chosen]), inputs

@@ -12,14 +12,14 @@ import pytest
 from adbd import make_binary, tiny_model
 
 from ser_kd.android_bench import binary, phone
-from ser_kd.android_bench.__main__ import main
 from ser_kd.android_bench.adb import Adb, Listed, choose, find_adb
 from ser_kd.android_bench.errors import BenchError
 from ser_kd.android_bench.matrix import Configuration, configurations, shuffled
 from ser_kd.android_bench.model import read_models
-from ser_kd.android_bench.parse import parse_log
 from ser_kd.android_bench.results import Store, comparison, notes, read, summary, table
+from ser_kd.android_bench.tool_output.log import parse_log
 from ser_kd.android_bench.verdict import judge
+from ser_kd.commands.bench import main
 
 ROOT = Path(__file__).parents[2]
 LOGS = Path(__file__).parents[1] / "fixtures" / "benchmark_logs"

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from ser_kd.audio.decoding import AudioError, decode, is_silent, window_starts, windows
+from ser_kd.audio.decoding import AudioError, decode, is_silent
+from ser_kd.audio.windows import Windowing, window_starts
 from ser_kd.errors import UserError
 
 RATE_HZ = 16_000
@@ -95,13 +96,13 @@ def test_very_short_and_very_long_clips(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "short.wav", tone(0.02, 48_000), 48_000)
     short = decode(tmp_path / "short.wav", RATE_HZ)
     assert len(short) == 320
-    assert windows(short, 48_000, 16_000).shape == (1, 48_000)
+    assert Windowing(48_000, 16_000, 1).cut(short).shape == (1, 48_000)
 
     ten_minutes = np.zeros(600 * 8_000, np.int16)
     soundfile.write(tmp_path / "long.flac", ten_minutes, 8_000)
     long = decode(tmp_path / "long.flac", RATE_HZ)
     assert len(long) == 600 * RATE_HZ
-    assert windows(long, 48_000, 16_000, 320).shape == (598, 48_000)
+    assert Windowing(48_000, 16_000, 320).cut(long).shape == (598, 48_000)
 
 
 def test_unknown_decoder_is_refused(tmp_path: Path) -> None:
@@ -122,13 +123,15 @@ def test_silence_is_what_has_no_signal() -> None:
 
 
 def test_shorter_clip_is_followed_by_zeros() -> None:
-    np.testing.assert_array_equal(windows(np.array([1, 2, 3], np.float32), 5, 2), [[1, 2, 3, 0, 0]])
+    np.testing.assert_array_equal(
+        Windowing(5, 2, 1).cut(np.array([1, 2, 3], np.float32)), [[1, 2, 3, 0, 0]]
+    )
 
 
 def test_longer_clip_is_cut_every_hop_and_the_last_window_ends_with_it() -> None:
     clip = np.arange(1, 9, dtype=np.float32)
     np.testing.assert_array_equal(
-        windows(clip, 5, 2), [[1, 2, 3, 4, 5], [3, 4, 5, 6, 7], [4, 5, 6, 7, 8]]
+        Windowing(5, 2, 1).cut(clip), [[1, 2, 3, 4, 5], [3, 4, 5, 6, 7], [4, 5, 6, 7, 8]]
     )
     assert window_starts(5, 5, 2).tolist() == [0]
     assert window_starts(9, 5, 2).tolist() == [0, 2, 4]  # no window twice
@@ -136,7 +139,7 @@ def test_longer_clip_is_cut_every_hop_and_the_last_window_ends_with_it() -> None
 
 def test_starts_lie_on_the_grid_and_zeros_follow_the_last_window() -> None:
     assert window_starts(11, 6, 4, grid_samples=4).tolist() == [0, 4, 8]
-    assert windows(np.ones(11, np.float32), 6, 4, 4)[-1].tolist() == [1, 1, 1, 0, 0, 0]
+    assert Windowing(6, 4, 4).cut(np.ones(11, np.float32))[-1].tolist() == [1, 1, 1, 0, 0, 0]
     assert window_starts(30, 10, 7, grid_samples=5).tolist() == [0, 5, 10, 20]
 
 

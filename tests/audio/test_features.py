@@ -5,7 +5,8 @@ import librosa
 import numpy as np
 import pytest
 
-from ser_kd.audio.logmel import LogMel, mel_filters
+from ser_kd.audio.logmel import LogMel
+from ser_kd.audio.mel import mel_filters
 from ser_kd.config import LogMelConfig
 from ser_kd.data.clip_arrays import clip_logmel
 

@@ -18,7 +18,7 @@ from ser_kd.export import export_run
 from ser_kd.export.convert import calibration_windows
 from ser_kd.export.dimensional import FILE as DIMENSIONS_FILE
 from ser_kd.inference.predictor import Predictor
-from ser_kd.pipeline import stages
+from ser_kd.pipeline import stages, students
 from ser_kd.runs.folder import Run
 from ser_kd.students.saved import load_keras
 from ser_kd.tflite.interpreters import TFLiteModel
@@ -72,7 +72,7 @@ def exported(request, corpus) -> Run:
     run_data = run.data()
     targets = stages.all_teacher_targets(run, run_data)
     assert set(targets) == set(run.config.teachers)
-    stages.distilled_student(run, run_data, targets)
+    students.distilled_student(run, run_data, targets)
     export_run(run, run_data)
     return run
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ser_kd.config import CorpusConfig
-from ser_kd.corpora import CORPORA, emodb, load_corpus, ravdess
+from ser_kd.corpora import CORPORA, emodb, find_reader, load_corpus, ravdess
 from ser_kd.corpora.clip import Clip, Corpus
 from ser_kd.corpora.splits import split_corpus
 from ser_kd.errors import UserError
@@ -42,6 +42,16 @@ def test_the_corpora() -> None:
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("name", CORPORA)
+def test_every_row_has_a_reader(name: str) -> None:
+    reader = find_reader(name)
+    assert reader.name_example
+    assert set(reader.to_crema_d or ()) == (
+        set(reader.label_map or ()) if reader.to_crema_d else set()
+    )
+    assert reader.facts.licence
+
+
 def test_unknown_corpus_names_the_nearest() -> None:
     with pytest.raises(UserError, match=r"unknown corpus 'cremad': did you mean 'crema_d'\?"):
         load("cremad", Path())
@@ -64,7 +74,7 @@ def test_no_labelled_file_shows_what_a_name_looks_like(name: str, tmp_path: Path
     touch(tmp_path, "song.wav")
     with pytest.raises(UserError, match="no labelled file") as error:
         load(name, tmp_path)
-    assert CORPORA[name].name_example in str(error.value)
+    assert find_reader(name).name_example in str(error.value)
     assert "song.wav" in str(error.value)
     assert "\n" not in str(error.value)
 

@@ -12,10 +12,10 @@ from sklearn.preprocessing import StandardScaler
 
 from ser_kd.audio import decoding
 from ser_kd.audio.logmel import LogMel
+from ser_kd.audio.windows import Windowing
 from ser_kd.config import AudioConfig, AugmentConfig, LogMelConfig
 from ser_kd.corpora.clip import Clip
 from ser_kd.data import batching, clip_arrays
-from ser_kd.data.batching import Windowing
 from ser_kd.data.clip_arrays import ClipArrays
 from ser_kd.errors import UserError
 
@@ -308,12 +308,7 @@ def test_evaluation_windows_are_the_front_end_on_windows_of_audio(clips, tmp_pat
     expected_indices, expected = [], []
     logmel = LogMel(config)
     for index in range(len(waveforms)):
-        pieces = decoding.windows(
-            decoding.to_float(waveforms.clip(index)),
-            windowing.window_samples,
-            windowing.hop_samples,
-            windowing.grid_samples,
-        )
+        pieces = windowing.cut(decoding.to_float(waveforms.clip(index)))
         expected_indices += [index] * len(pieces)
         expected.append(np.asarray(logmel(pieces)))
     assert indices.tolist() == expected_indices
@@ -327,8 +322,8 @@ def test_evaluation_windows_of_samples(clips, tmp_path):
     found = batching.evaluation_batches(waveforms, windowing, AUDIO.window_samples, 100)
     ((indices, windows, lengths),) = list(found)
     for index in range(len(waveforms)):
-        expected = decoding.windows(
-            decoding.to_float(waveforms.clip(index)), 8_000, windowing.hop_samples, 320
+        expected = Windowing(8_000, windowing.hop_samples, 320).cut(
+            decoding.to_float(waveforms.clip(index))
         )
         np.testing.assert_allclose(
             decoding.to_float(windows[indices == index]), expected, atol=1e-6

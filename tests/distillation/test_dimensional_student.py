@@ -11,17 +11,23 @@ from corpus_maker import HZ_OF, settings, snapshot, write_corpus, write_recipe, 
 
 import train
 from ser_kd.__main__ import main as ser_kd_main
-from ser_kd.config import config_from_dict, config_to_dict
+from ser_kd.commands.main import run_alone
+from ser_kd.config import config_from_dict
 from ser_kd.distillation import fit_loop
 from ser_kd.distillation.dimensional import DimensionalDistiller
 from ser_kd.errors import UserError
-from ser_kd.export.__main__ import main as export_main
-from ser_kd.inference.frontend import Frontend
-from ser_kd.pipeline import stages
-from ser_kd.pipeline.stages import all_teacher_targets, baseline_student, distilled_student
+from ser_kd.pipeline import dimensions_only
+from ser_kd.pipeline.dimensions_only import (
+    baseline_student,
+    distilled_student,
+    require_ratings,
+    with_teachers_in_use,
+)
+from ser_kd.pipeline.stages import all_teacher_targets
 from ser_kd.runs.data import RunData
 from ser_kd.runs.folder import Run
 from ser_kd.students.architectures import build_student
+from ser_kd.students.frontend import Frontend
 from ser_kd.students.heads import dimensional_student
 from ser_kd.students.saved import load_keras
 from ser_kd.tflite.interpreters import TFLiteModel, load_interpreter
@@ -132,7 +138,7 @@ def test_a_run_has_nothing_of_categories(finished):
         "dimensions.json",
         "frontend.json",
     }
-    model = load_keras(run.student_path)
+    model = load_keras(run.dimensions_path)
     assert set(model.output) == {"dimensions"}
     assert "logits" not in {layer.name for layer in model.layers}
 
@@ -187,7 +193,7 @@ def test_the_file_for_the_phone(finished):
     (signature,) = load_interpreter(path).get_signature_list().values()
     assert signature["outputs"] == ["dimensions"]
     windows, truth = validation_windows(run, run_data)
-    expected = load_keras(run.student_path)(windows)["dimensions"].numpy()
+    expected = load_keras(run.dimensions_path)(windows)["dimensions"].numpy()
     model = TFLiteModel(path, output="dimensions")
     said = model.predict(windows)
     np.testing.assert_allclose(said, expected, atol=max(12 * model.output_step, 0.1))
@@ -208,7 +214,7 @@ def test_a_second_start_finds_everything_and_says_what_it_makes(place, finished,
     assert after == before
     said = capsys.readouterr().out
     assert "a student of dimensions alone: no categories" in said
-    assert "without ensemble: categories alone" in said
+    assert "without ensemble" in said
     assert "Student from ratings and teachers" in said
     assert "Concordance (CCC" in said
 
@@ -217,17 +223,17 @@ def test_exporting_evaluating_and_predicting(place, finished, capsys):
     run, _ = finished
     path = run.export_dir / "student_dimensions_int8.tflite"
     path.unlink()
-    assert export_main([str(run.directory)]) == 0
+    assert run_alone("export", [str(run.directory)]) == 0
     said = capsys.readouterr().out
     assert path.is_file()
     assert "student_dimensions_int8.tflite: " in said
     assert [line.split()[0] for line in said.splitlines()[-5:-2]] == ["CCC", "Keras", "int8"]
-    assert export_main([str(run.directory), "--publish", str(run.directory / "p")]) == 2
+    assert run_alone("export", [str(run.directory), "--publish", str(run.directory / "p")]) == 2
     assert "--publish copies models of categories" in capsys.readouterr().err
-    for model in (path, run.student_path):
+    for model in (path, run.dimensions_path):
         assert ser_kd_main(["evaluate", str(model)]) == 2
         error = capsys.readouterr().err
-        assert "tells dimensions and no categories" in error
+        assert "tells dimensions" in error
         assert error.count("\n") == 1
         assert ser_kd_main(["predict", str(model), str(place / "corpus")]) == 2
         error = capsys.readouterr().err
@@ -238,8 +244,8 @@ def test_exporting_evaluating_and_predicting(place, finished, capsys):
 def test_a_student_that_is_not_there_yet(place, capsys):
     run = Run.create(config_from_dict(table(place / "corpus")), place / "untrained")
     run.data()
-    assert export_main([str(run.directory)]) == 2
-    assert "has no dimensions.keras: train first" in capsys.readouterr().err
+    assert run_alone("export", [str(run.directory)]) == 2
+    assert "train first" in capsys.readouterr().err
 
 
 def test_an_interrupted_run_ends_as_an_uninterrupted_one(place, monkeypatch):
@@ -262,23 +268,15 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(place, monkeypatch):
     run_data = run.data()
     with pytest.raises(KeyboardInterrupt):
         distilled_student(run, run_data, {})
-    assert not run.student_path.exists()
+    assert not run.dimensions_path.exists()
     distilled_student(run, run_data, {})
     assert saved == [1, 2, 3, 4]
-    one, other = load_keras(run.student_path), load_keras(straight.student_path)
+    one, other = load_keras(run.dimensions_path), load_keras(straight.dimensions_path)
     for weight, expected in zip(one.get_weights(), other.get_weights(), strict=True):
         np.testing.assert_array_equal(weight, expected)
     for row, expected in zip(history(run.directory), history(straight.directory), strict=True):
         del row["seconds"], expected["seconds"]
         assert row == expected
-
-
-def test_the_mean_of_the_last_epochs_may_be_kept(place, capsys):
-    recipe = table(place / "corpus")
-    recipe["fit"] |= {"epochs": 2, "averaged_epochs": 2}
-    run = Run.create(config_from_dict(recipe), place / "averaged")
-    distilled_student(run, run.data(), {})
-    assert "mean of the last 2 epochs  val ccc " in capsys.readouterr().out
 
 
 def test_speech_without_labels_teaches_by_what_the_teachers_say_of_it(place, tmp_path, monkeypatch):
@@ -291,22 +289,22 @@ def test_speech_without_labels_teaches_by_what_the_teachers_say_of_it(place, tmp
     write_teacher(tmp_path / "mine.npz", clips | dict.fromkeys(segments, 0.5))
     shown = []
 
-    def see(**given):
-        shown.append(given)
-        return dimensional_student(build_student(run.config.student, 20, 16, 3), 2)
+    def see(distiller, arrays, targets, *more, **chosen):
+        shown.append((targets, more[-1]))
 
-    monkeypatch.setattr(stages, "train_logmel_network", see)
+    monkeypatch.setattr(dimensions_only, "fit_logmel_network", see)
     targets = all_teacher_targets(run, run_data)
     baseline_student(run, run_data)
     distilled_student(run, run_data, targets)
     count = len(run_data.ids("training"))
     assert len(segments) > 0
-    assert [len(given["views"]) for given in shown] == [count, count + len(segments)]
-    assert "teacher_dimensions" not in shown[0]["targets"]
-    rows = shown[1]["views"][count:, 0]
-    told = shown[1]["targets"]["teacher_dimensions"][rows]
+    assert [len(views) for _, views in shown] == [count, count + len(segments)]
+    assert "teacher_dimensions" not in shown[0][0]
+    given, views = shown[1]
+    rows = views[count:, 0]
+    told = given["teacher_dimensions"][rows]
     np.testing.assert_allclose(told, [[0.5, 0.1]] * len(segments), atol=1e-6)
-    assert np.isnan(shown[1]["targets"]["dimensions"][rows]).all()
+    assert np.isnan(given["dimensions"][rows]).all()
 
 
 def new_run(recipe: dict, directory) -> tuple[Run, RunData]:
@@ -355,21 +353,16 @@ def test_teachers_that_have_a_part(place):
         "ensemble": ensemble,
     }
     config = config_from_dict(table(place / "corpus", {"teacher_weight": 1.0}, teachers=teachers))
-    assert list(config.teachers_in_use) == ["vad", "fusion", "ensemble"]
-    assert config_from_dict(config_to_dict(config)) == config
+    assert list(with_teachers_in_use(config).teachers) == ["vad", "fusion", "ensemble"]
     config = config_from_dict(table(place / "corpus", teachers=teachers))
-    assert config.teachers_in_use == {}
-    beside = {"alone": False, "teacher_weight": 1.0}
-    config = config_from_dict(table(place / "corpus", beside, teachers=teachers))
-    assert config.teachers_in_use == config.teachers
+    assert with_teachers_in_use(config).teachers == {}
 
 
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("dimensions.weight=0", "dimensions.alone = True .* false where dimensions.weight is 0"),
-        ("quantization.epochs=2", "quantization.epochs = 2 .* categories alone"),
-        ("distill.embedding_weights.mine=0.1", "embedding_weights.mine = 0.1 .* dimensions.alone"),
+        ("dimensions.weight=0", "dimensions.alone = true needs dimensions.weight above 0"),
+        ("distill.embedding_weights.mine=0.1", "alone = true needs distill.embedding_weights = {}"),
         ("dimensions.ranges={}", "corpus 'folder' has no dimensions of its own"),
         ("dimensions.ranges.width=[0, 1]", "none of 60 clips has a rating of 'width'"),
     ],
@@ -385,10 +378,10 @@ def test_what_does_not_fit_is_one_line(place, capsys, setting, message):
 
 
 def test_unlabelled_speech_that_nobody_tells_anything_of(place):
-    recipe = table(place / "corpus")
+    recipe = table(place / "corpus", teachers={"mine": {"kind": "file", "path": "mine.npz"}})
     recipe["corpus"]["unlabelled_dirs"] = ["speech"]
-    with pytest.raises(UserError, match=r"unlabelled_dirs.*dimensions.teacher_weight = 0"):
-        config_from_dict(recipe)
+    with pytest.raises(UserError, match=r"unlabelled_dirs.*dimensions.teacher_weight is 0"):
+        dimensions_only.check(config_from_dict(recipe))
 
 
 def test_teachers_without_dimensions(place):
@@ -405,4 +398,4 @@ def test_clips_that_nobody_rated_can_teach_and_choose_nothing(place, tmp_path, p
     corpus = write_corpus(tmp_path / "corpus")
     write_table(corpus, rated=lambda speaker: speaker not in silent)
     with pytest.raises(UserError, match=rf"among \d+ {part} clips no two .* \(height, loudness\)"):
-        all_teacher_targets(*new_run(table(corpus), tmp_path / "run"))
+        require_ratings(new_run(table(corpus), tmp_path / "run")[1])

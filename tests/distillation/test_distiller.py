@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ser_kd.distillation import losses
 from ser_kd.distillation.distiller import Distiller
 
 CLIPS, FEATURES, CLASSES = 20, 6, 4
@@ -338,17 +337,3 @@ def test_sample_weights_and_missing_labels_multiply(x, y, weight):
     repeated = {name: values[rows] for name, values in y.items()}
     expected = model.evaluate(x[rows], repeated, len(rows), verbose=0, return_dict=True)
     assert log == pytest.approx(expected, rel=1e-5)
-
-
-@pytest.mark.parametrize("name", list(losses.LOGIT_LOSSES))
-def test_another_logit_loss_takes_the_place_of_kl(x, y, name):
-    model = compiled(dense_student(), 0.0, 1.0, temperature=2.0, logit_loss=name)
-    logs = model.test_on_batch(x, y, return_dict=True)
-    logits = model.student.predict_on_batch(x)
-    expected = losses.LOGIT_LOSSES[name](y["labels"], y["teacher_logits"], logits, 2.0)
-    assert logs["loss"] == pytest.approx(float(np.mean(expected)), rel=1e-5)
-
-
-def test_an_unknown_logit_loss_is_an_error():
-    with pytest.raises(ValueError, match="logit_loss must be one of kl, dkd, dist, mse, got 'kd'"):
-        Distiller(dense_student(), logit_loss="kd")

@@ -192,39 +192,6 @@ def test_the_weights_of_the_best_epoch_stay(tmp_path):
         assert (weight != last).any()
 
 
-@pytest.fixture
-def weights_after(monkeypatch):
-    """The student's weights after each epoch that was trained, as the state on disk has them."""
-    seen, save = [], fit_loop.TrainingState.save
-
-    def remember(state) -> None:
-        save(state)
-        seen.append([np.array(w) for w in state.model.student.get_weights()])
-
-    monkeypatch.setattr(fit_loop.TrainingState, "save", remember)
-    return seen
-
-
-@pytest.mark.parametrize("interrupted", [False, True])
-def test_the_mean_of_the_last_epochs_stays(tmp_path, weights_after, interrupted):
-    config = dataclasses.replace(CONFIG, averaged_epochs=3)
-    if interrupted:  # in the midst of what is averaged
-        count = iter(range(10))
-
-        def stop() -> dict[str, float]:
-            if next(count) == 2:
-                raise KeyboardInterrupt
-            return {"ua": 0.5}
-
-        with pytest.raises(KeyboardInterrupt):
-            train(tmp_path, config, score=stop)
-    model, last = train(tmp_path, config)
-    assert last == config.epochs == len(weights_after)
-    for weight, *each in zip(model.student.get_weights(), *weights_after[1:], strict=True):
-        np.testing.assert_allclose(weight, np.mean(each, axis=0), rtol=1e-6, atol=1e-7)
-        assert (weight != each[-1]).any()
-
-
 def test_without_a_score_the_last_epoch_stays(tmp_path):
     arrays, targets = problem()
     model = distiller()

@@ -21,7 +21,7 @@ from ser_kd.distillation.projections import (
     with_projections,
 )
 from ser_kd.errors import UserError
-from ser_kd.pipeline import stages
+from ser_kd.pipeline import stages, students
 from ser_kd.runs.folder import Run
 
 # Keras saves a TensorFlow variable through a NumPy 1 interface.
@@ -186,7 +186,7 @@ def trained(tmp_path_factory):
     run = Run.create(config_from_dict(table), place / "run")
     run_data = run.data()
     targets = stages.all_teacher_targets(run, run_data)
-    return run, run_data, targets, stages.distilled_student(run, run_data, targets)
+    return run, run_data, targets, students.distilled_student(run, run_data, targets)
 
 
 def test_a_run_learns_embeddings_and_saves_the_plain_student(trained):

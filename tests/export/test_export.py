@@ -23,16 +23,17 @@ import tensorflow as tf
 from filelock import FileLock
 
 from ser_kd import export, files
+from ser_kd.commands.main import run_alone
 from ser_kd.config import Config, config_from_dict
 from ser_kd.errors import UserError
 from ser_kd.export import convert, verify
-from ser_kd.export.__main__ import main
 from ser_kd.inference.predictor import Predictor
 from ser_kd.runs.data import RunData
 from ser_kd.runs.folder import Run
 from ser_kd.students.architectures import build_student
 from ser_kd.students.saved import keras_logits
-from ser_kd.tflite.interpreters import TFLiteModel, check_flatbuffer, read_tensors, tensor_dtypes
+from ser_kd.tflite.interpreters import TFLiteModel
+from ser_kd.tflite.structure import check_flatbuffer, read_tensors, tensor_dtypes
 
 EMOTIONS = ("angry", "calm", "sad")
 ALL_KINDS = (*convert.KINDS, convert.WAVEFORM)
@@ -170,7 +171,7 @@ def test_all_files_are_there_and_nothing_else(run, figures):
 
 
 def test_what_is_published_describes_itself(run, figures, tmp_path):
-    assert main([str(run.directory), "--publish", str(tmp_path / "published")]) == 0
+    assert run_alone("export", [str(run.directory), "--publish", str(tmp_path / "published")]) == 0
     published = {path.name: path.read_bytes() for path in (tmp_path / "published").iterdir()}
     models = {"student_int8.tflite", "student_waveform.tflite"}
     copies = models | {"labels.txt", "frontend.json", "student.keras"}
@@ -499,7 +500,7 @@ import sys
 from pathlib import Path
 sys.modules["tensorflow"] = None  # its interpreter is asked last; importing it takes seconds
 from ser_kd.errors import UserError
-from ser_kd.tflite import load_interpreter
+from ser_kd.tflite.interpreters import load_interpreter
 for path in sorted(Path(sys.argv[1]).iterdir()):
     try:
         load_interpreter(path)
@@ -511,20 +512,20 @@ for path in sorted(Path(sys.argv[1]).iterdir()):
 
 
 def test_command_line(run, capsys, tmp_path):
-    assert main([str(run.directory)]) == 0
+    assert run_alone("export", [str(run.directory)]) == 0
     out = capsys.readouterr().out
     assert "int8 tensors: activation int8" in out
-    assert main([str(tmp_path)]) == 2
+    assert run_alone("export", [str(tmp_path)]) == 2
     assert "is no run folder" in capsys.readouterr().err
     (tmp_path / "config.json").write_bytes((run.directory / "config.json").read_bytes())
-    assert main([str(tmp_path)]) == 2
+    assert run_alone("export", [str(tmp_path)]) == 2
     assert "has no student.keras" in capsys.readouterr().err
 
 
 def test_command_line_with_a_corrupt_student(run, tmp_path, capsys):
     copy = copy_run(run, tmp_path)
     copy.student_path.write_bytes(copy.student_path.read_bytes()[:5000])
-    assert main([str(copy.directory)]) == 2
+    assert run_alone("export", [str(copy.directory)]) == 2
     error = capsys.readouterr().err.strip().splitlines()
     assert len(error) == 1
     assert "is damaged or no Keras model" in error[0]

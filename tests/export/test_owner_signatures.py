@@ -16,8 +16,10 @@ from ser_kd.config import Config
 from ser_kd.data.targets import softmax
 from ser_kd.export import convert, verify
 from ser_kd.export.chain import chain
-from ser_kd.speaker.owner import PRIOR_CLIPS, Corpus, OwnerStatistics, sounding, to_corpus
-from ser_kd.tflite.interpreters import TFLiteModel, read_tensors
+from ser_kd.speaker.owner import OwnerStatistics, sounding, to_corpus
+from ser_kd.students.frontend import PRIOR_CLIPS, Corpus
+from ser_kd.tflite.interpreters import TFLiteModel
+from ser_kd.tflite.structure import read_tensors
 
 
 @pytest.fixture(scope="module")

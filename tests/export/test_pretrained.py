@@ -15,9 +15,8 @@ import yaml
 
 from ser_kd.audio.logmel import LogMel
 from ser_kd.config import load_config
-from ser_kd.inference.frontend import Frontend
 from ser_kd.inference.predictor import Predictor
-from ser_kd.speaker.owner import PRIOR_CLIPS
+from ser_kd.students.frontend import PRIOR_CLIPS, Frontend
 from ser_kd.tflite.interpreters import TFLiteModel
 
 FOLDER = Path(str(resources.files("ser_kd"))) / "pretrained"

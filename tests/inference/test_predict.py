@@ -11,7 +11,7 @@ import soundfile
 from test_export import EMOTIONS, exported_run
 
 from ser_kd.__main__ import main
-from ser_kd.data import batching
+from ser_kd.audio.windows import Windowing
 from ser_kd.data.targets import softmax
 from ser_kd.distillation.logmel_network import LogMelPredictor
 from ser_kd.errors import UserError
@@ -45,7 +45,7 @@ def test_the_same_as_in_evaluation(run, tmp_path_factory):
     """Every clip, window by window, against the path that training's scores take."""
     run_data = exported_run(tmp_path_factory)[1]
     model = load_keras(run.student_path)
-    windowing = batching.Windowing.of(run.config.audio, run.config.logmel)
+    windowing = Windowing.of(run.config.audio, run.config.logmel)
     predictor = Predictor.load(run.student_path)
     temperature = predictor.frontend.temperature
     expected = LogMelPredictor(model, windowing, temperature).predict(run_data.logmel)[0]
@@ -71,8 +71,8 @@ def test_lengths(int8, tmp_path, seconds):
     soundfile.write(path, tone(seconds), 16_000)
     prediction = Predictor.load(int8).predict(path)
     assert prediction.seconds == pytest.approx(seconds)
-    assert prediction.probs.shape == (len(EMOTIONS),)
-    assert prediction.probs.sum() == pytest.approx(1.0, abs=1e-5)
+    assert prediction.probabilities.shape == (len(EMOTIONS),)
+    assert prediction.probabilities.sum() == pytest.approx(1.0, abs=1e-5)
 
 
 def test_windows_of_a_long_clip_are_averaged(run):

@@ -16,9 +16,9 @@ from scipy.signal import lfilter
 from ser_kd.__main__ import main
 from ser_kd.audio.voice_activity import SpeechGate
 from ser_kd.errors import UserError
-from ser_kd.inference.frontend import Frontend
 from ser_kd.inference.predictor import Predictor
 from ser_kd.inference.streaming import Streamer, Update, line
+from ser_kd.students.frontend import Frontend
 
 RATE_HZ = 16_000
 LABELS = ("loud", "soft")
@@ -89,11 +89,13 @@ def test_speech_in_noise_passes(rng):
     importlib.util.find_spec("espeakng_loader") is None, reason="needs pip install '.[demo]'"
 )
 def test_synthetic_voices_pass(rng):
-    from ser_kd.corpora import demo
+    from ser_kd.corpora.crema_d import SENTENCES
+    from ser_kd.corpora.demo.espeak import Espeak
+    from ser_kd.corpora.demo.voices import FIRST_SPEAKER, draw_speaker
 
-    speakers = [demo.draw_speaker(demo.FIRST_SPEAKER + number, seed=0) for number in range(4)]
-    with demo.Espeak(speakers) as espeak:
-        for speaker, text in zip(speakers, demo.SENTENCES.values(), strict=False):
+    speakers = [draw_speaker(FIRST_SPEAKER + number, seed=0) for number in range(4)]
+    with Espeak(speakers) as espeak:
+        for speaker, text in zip(speakers, SENTENCES.values(), strict=False):
             speech = espeak.say(text, speaker.voice, 50, 50, 175)
             for level_dbfs in (-12, -30):
                 heard = at(level_dbfs, speech)

@@ -14,8 +14,8 @@ from ser_kd.config import LogMelConfig, ViewsConfig, config_from_dict
 from ser_kd.data.targets import ALL_FOLDS, Targets
 from ser_kd.distillation import fit_loop
 from ser_kd.errors import UserError
-from ser_kd.evaluation import run_scores
-from ser_kd.pipeline import stages
+from ser_kd.evaluation.run_models import teacher_predictions
+from ser_kd.pipeline import stages, students
 from ser_kd.runs.folder import Run
 
 # Keras saves a TensorFlow variable through a NumPy 1 interface.
@@ -93,8 +93,8 @@ def shown(place, run):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fit_loop, "fit", fit)
         targets = stages.all_teacher_targets(run, run_data)
-        stages.baseline_student(run, run_data)
-        stages.distilled_student(run, run_data, targets)
+        students.baseline_student(run, run_data)
+        students.distilled_student(run, run_data, targets)
     return found, logits
 
 
@@ -176,7 +176,7 @@ def test_every_view_may_be_taught_what_the_teachers_say_of_the_clip_as_it_is(pla
         return 1
 
     monkeypatch.setattr(fit_loop, "fit", fit)
-    stages.distilled_student(run, run_data, stages.all_teacher_targets(run, run_data))
+    students.distilled_student(run, run_data, stages.all_teacher_targets(run, run_data))
     assert set(shown) == set(range(COUNT + 1))
     assert min(shown.values()) > 0.2 * sum(shown.values())
 
@@ -241,10 +241,9 @@ def test_predictions_from_a_file_that_lack_views_or_segments(place, run):
         path.write_bytes(content)
 
 
-def test_scores_are_of_the_clips_themselves(place, run, monkeypatch):
+def test_targets_are_of_the_clips_themselves(run):
     """A teacher from outside that predicted some validation clip in another view only has none."""
-    run, run_data = run
-    monkeypatch.setattr(run_scores, "student_files", lambda run: {})
+    _, run_data = run
     validation = run_data.ids("validation")
     rng = np.random.default_rng(1)
     for view, known in ((0, True), (1, False)):
@@ -254,17 +253,8 @@ def test_scores_are_of_the_clips_themselves(place, run, monkeypatch):
         views[len(validation) - 1] = view
         views[-1] = 1 if known else 2
         targets = Targets(tuple(ids), logits, logits[:, :0], np.full(len(ids), ALL_FOLDS), views)
-        (run.directory / "eval.json").unlink(missing_ok=True)
-        rows = run_scores.evaluate(run, run_data, {"mine": targets})["parts"]["validation"]
-        assert list(rows["models"]) == (["teacher mine"] if known else [])
+        found = teacher_predictions({"mine": targets}, validation)
+        assert [item.name for item in found] == (["teacher mine"] if known else [])
         if known:
-            truth = run_data.one_hot(validation).argmax(1)
-            wa = np.mean(logits[: len(validation)].argmax(1) == truth)
-            assert rows["models"]["teacher mine"]["wa"] == pytest.approx(wa)
-
-
-def test_fine_tuning_for_int8_keeps_its_best_epoch_where_students_are_averaged():
-    """Its few epochs may be fewer than those that the student's weights are averaged over."""
-    values = {"fit": {"epochs": 8, "averaged_epochs": 6}, "quantization": {"epochs": 2}}
-    fit = stages._int8_fit(config_from_dict(values))
-    assert (fit.epochs, fit.averaged_epochs) == (2, 0)
+            own = logits[: len(validation)].argmax(1)
+            np.testing.assert_array_equal(found[0].probs.argmax(1), own)

@@ -28,7 +28,7 @@ from ser_kd.data.targets import Targets
 from ser_kd.distillation.projections import embedding_targets
 from ser_kd.export import export_run
 from ser_kd.inference.predictor import Predictor
-from ser_kd.pipeline import stages
+from ser_kd.pipeline import stages, students
 from ser_kd.runs.data import RunData
 from ser_kd.runs.folder import Run
 
@@ -150,7 +150,7 @@ def taught_by(corpus) -> Iterator[Callable[[str], Taught]]:
         run = Run.create(tiny(load_config(recipe), corpus), corpus.parent / "runs" / recipe)
         run_data = run.data()
         targets = stages.all_teacher_targets(run, run_data)
-        return run, run_data, targets, stages.distilled_student(run, run_data, targets)
+        return run, run_data, targets, students.distilled_student(run, run_data, targets)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(prosody.FEATURES, "descriptors", (DESCRIPTORS, zero_crossings))

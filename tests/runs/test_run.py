@@ -11,7 +11,7 @@ from corpus_maker import settings, write_corpus
 from ser_kd.config import Config, config_from_dict
 from ser_kd.distillation.logmel_network import LogMelPredictor
 from ser_kd.errors import UserError
-from ser_kd.pipeline import stages
+from ser_kd.pipeline import students
 from ser_kd.runs.folder import Run
 
 # Keras saves a TensorFlow variable through a NumPy 1 interface.
@@ -109,6 +109,23 @@ def test_a_damaged_config_is_one_line(tmp_path, content):
         assert "\n" not in str(error.value)
 
 
+def test_a_run_from_before_settings_were_removed_is_read(run, tmp_path):
+    record = json.loads((run.directory / "config.json").read_text())
+    config = record["config"]
+    config["quantization"] = {"epochs": 0, "learning_rate": 1e-4}
+    config["distill"]["logit_loss"] = "kl"
+    config["fit"]["averaged_epochs"] = 0
+    config["teachers"]["ensemble"]["fit"]["averaged_epochs"] = 0
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(record))
+    assert Run.open(tmp_path).config == run.config
+    Run.create(run.config, tmp_path)
+    config["fit"]["averaged_epochs"] = 6
+    path.write_text(json.dumps(record))
+    with pytest.raises(UserError, match=r"unknown key 'fit\.averaged_epochs'"):
+        Run.open(tmp_path)
+
+
 def test_a_folder_without_a_run(tmp_path):
     with pytest.raises(UserError, match="is no run folder"):
         Run.open(tmp_path)
@@ -165,11 +182,11 @@ def test_odd_clips_are_counted_and_training_goes_on(odd, tmp_path, capsys):
     assert f"mid/{speaker}/0.wav" not in training_ids
     assert {f"mid/{speaker}/1.wav", f"high/{speaker}/1.wav"} <= training_ids
 
-    model = stages.baseline_student(run, run_data)
+    model = students.baseline_student(run, run_data)
     history = (run.baseline_dir / "history.jsonl").read_text().splitlines()
     assert len(history) == 2
     assert all(np.isfinite(json.loads(row)["loss"]) for row in history)
-    from ser_kd.data.batching import Windowing
+    from ser_kd.audio.windows import Windowing
 
     predictor = LogMelPredictor(model, Windowing.of(run.config.audio, run.config.logmel))
     probs, _ = predictor.predict(run_data.logmel)
@@ -198,4 +215,4 @@ def test_a_damaged_student_is_one_line(run):
     run_data = run.data()
     run.student_path.write_bytes(b"PK")
     with pytest.raises(UserError, match=r"student\.keras is damaged or no Keras model"):
-        stages.distilled_student(run, run_data, {})
+        students.distilled_student(run, run_data, {})

@@ -10,7 +10,7 @@ from ser_kd.config import config_from_dict
 from ser_kd.data.clip_arrays import ClipArrays
 from ser_kd.distillation.distiller import Distiller
 from ser_kd.errors import UserError
-from ser_kd.pipeline import stages
+from ser_kd.pipeline import students
 from ser_kd.runs.folder import Run
 from ser_kd.speaker.voices import drawn_voices
 
@@ -107,7 +107,7 @@ def test_a_student_is_shown_known_speakers(tmp_path, monkeypatch):
 
     shown: list[np.ndarray] = []
     monkeypatch.setattr(Distiller, "train_step", keep)
-    stages.baseline_student(run, run_data)
+    students.baseline_student(run, run_data)
     assert seen[0][0] == {"labels"}, "the network is not told"
     frames = run.config.logmel.frames(run.config.audio.window_samples)
     clips = run_data.logmel.select(run_data.ids("training"))

@@ -12,7 +12,7 @@ from corpus_maker import settings, write_corpus
 from ser_kd.config import config_from_dict
 from ser_kd.errors import UserError
 from ser_kd.export import package
-from ser_kd.pipeline import stages
+from ser_kd.pipeline import stages, students
 from ser_kd.runs.folder import Run
 from ser_kd.students import initial_weights
 from ser_kd.students.architectures import build_student
@@ -32,7 +32,7 @@ def corpus(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def finished(corpus) -> Path:
     run = Run.create(config_from_dict(settings(corpus, teachers={})), corpus.parent / "first")
-    stages.distilled_student(run, run.data(), {})
+    students.distilled_student(run, run.data(), {})
     return run.student_path
 
 
@@ -50,7 +50,7 @@ def begin_with(path: Path, corpus: Path, directory: Path, /, **sections) -> Run:
 def test_training_goes_on_from_there(corpus, finished, tmp_path):
     run = begin_with(finished, corpus, tmp_path / "second", fit={"epochs": 1, **STANDS_STILL})
     run_data = run.data()
-    stages.distilled_student(run, run_data, {})
+    students.distilled_student(run, run_data, {})
     first, second = load_keras(finished), load_keras(run.student_path)
     for theirs, ours in zip(first.trainable_weights, second.trainable_weights, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
@@ -79,7 +79,7 @@ def test_other_clips_have_their_own_feature_statistics(corpus, finished, tmp_pat
         audio, rate = soundfile.read(path)
         soundfile.write(path, 0.25 * audio, rate)
     run = begin_with(finished, louder, tmp_path / "run", fit={"epochs": 1, **STANDS_STILL})
-    stages.distilled_student(run, run.data(), {})
+    students.distilled_student(run, run.data(), {})
     first, second = (
         load_keras(path).get_layer("standardize") for path in (finished, run.student_path)
     )
@@ -111,7 +111,7 @@ def test_what_it_cannot_begin_with_is_named_before_anything_is_trained(corpus, f
 def test_another_architecture_is_named(corpus, finished, tmp_path):
     run = begin_with(finished, corpus, tmp_path / "run", student={"width": 0.5})
     with pytest.raises(UserError, match=r"student.keras is another network than student.kind"):
-        stages.distilled_student(run, run.data(), {})
+        students.distilled_student(run, run.data(), {})
 
 
 def test_a_teacher_does_not_begin_with_what_heard_its_held_out_clips(corpus):

@@ -14,7 +14,7 @@ from ser_kd.config import StudentConfig, config_from_dict
 from ser_kd.errors import UserError
 from ser_kd.export import export_run
 from ser_kd.inference.predictor import Predictor
-from ser_kd.pipeline import stages
+from ser_kd.pipeline import stages, students
 from ser_kd.runs.folder import Run
 from ser_kd.students import yamnet
 from ser_kd.students.architectures import build_student, embedding_model
@@ -107,7 +107,7 @@ def test_training_begins_there_and_ends_on_the_phone(file, tmp_path):
     run = Run.create(config_from_dict(table), tmp_path / "run")
     run_data = run.data()
     targets = stages.all_teacher_targets(run, run_data)
-    stages.distilled_student(run, run_data, targets)
+    students.distilled_student(run, run_data, targets)
     student = load_keras(run.student_path)
     kinds = (layers.Conv2D, layers.DepthwiseConv2D)
     body = [layer for layer in student.layers if isinstance(layer, kinds)]

@@ -19,10 +19,10 @@ from corpus_maker import (
     write_unlabelled,
 )
 
-from ser_kd.audio import decoding
 from ser_kd.audio.decoding import to_float, to_int16
 from ser_kd.audio.logmel import LogMel
 from ser_kd.audio.views import make_view
+from ser_kd.audio.windows import Windowing
 from ser_kd.config import LogMelConfig, ViewsConfig, config_from_dict
 from ser_kd.data.targets import ALL_FOLDS, IN_FOLD, softmax
 from ser_kd.distillation import fit_loop
@@ -302,7 +302,7 @@ def by_hand(run: Run, corpus, clip_id: str, view: int, fold: int) -> np.ndarray:
     config = ViewsConfig(count=2, gain_db=6.0, speed=0.1, noise_probability=1.0)
     waveform = make_view(waveform, config, 5, clip_id, view)
     waveform = to_int16(waveform).astype(np.float32) / 32_768
-    windows = decoding.windows(waveform, 16_000, 8_000, 320)
+    windows = Windowing(16_000, 8_000, 320).cut(waveform)
     path = run.teacher_dir("ensemble") / f"fold_{fold}" / "member_0.keras"
     model = keras.models.load_model(path)
     logits = model.predict(np.asarray(LogMel(LogMelConfig(mels=16))(windows)), verbose=0)

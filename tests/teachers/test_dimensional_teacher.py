@@ -29,7 +29,8 @@ from ser_kd.distillation.multi_task import MultiTaskDistiller
 from ser_kd.distillation.projections import with_projections
 from ser_kd.errors import UserError
 from ser_kd.inference.measure import measure_all
-from ser_kd.pipeline.stages import all_teacher_targets, distilled_student
+from ser_kd.pipeline.stages import all_teacher_targets
+from ser_kd.pipeline.students import distilled_student
 from ser_kd.runs.data import RunData
 from ser_kd.runs.folder import Run
 from ser_kd.students.architectures import build_student

@@ -11,9 +11,9 @@ from corpus_maker import settings, write_corpus
 
 from ser_kd import load_encoder
 from ser_kd.audio import decoding
+from ser_kd.audio.windows import Windowing
 from ser_kd.config import config_from_dict, load_config
 from ser_kd.data import batching
-from ser_kd.data.batching import Windowing
 from ser_kd.data.clip_arrays import ClipArrays
 from ser_kd.distillation import fit_loop
 from ser_kd.errors import UserError

@@ -10,12 +10,12 @@ import pytest
 from corpus_maker import HZ_OF, settings, unmeasured, write_corpus, write_recipe
 
 import train
+from ser_kd.audio.windows import Windowing
 from ser_kd.config import config_from_dict
-from ser_kd.data.batching import Windowing
 from ser_kd.data.targets import IN_FOLD, read_targets
 from ser_kd.distillation.logmel_network import LogMelPredictor
 from ser_kd.errors import UserError
-from ser_kd.pipeline import stages
+from ser_kd.pipeline import stages, students
 from ser_kd.runs.folder import Run
 from ser_kd.students.saved import load_keras
 from ser_kd.teachers.crossfit import targets_path
@@ -37,7 +37,7 @@ def finished(corpus) -> list[Path]:
     for seed in (0, 1):
         table = {**settings(corpus, teachers={}), "seed": seed}
         run = Run.create(config_from_dict(table), corpus.parent / f"seed_{seed}")
-        stages.distilled_student(run, run.data(), {})
+        students.distilled_student(run, run.data(), {})
         paths.append(run.student_path)
     return paths
 
@@ -118,7 +118,7 @@ def test_its_networks_are_copied_so_that_a_run_needs_no_other(corpus, finished, 
     for path in moved:
         shutil.rmtree(path.parent)
     stages.all_teacher_targets(run, run_data)
-    stages.distilled_student(run, run_data, targets)
+    students.distilled_student(run, run_data, targets)
     assert run.student_path.is_file()
 
 
@@ -129,11 +129,11 @@ def test_what_cannot_teach_is_named_before_anything_is_trained(corpus, finished,
     coarser = settings(corpus, teachers={})
     coarser["logmel"]["hop_seconds"] = 0.04
     other = Run.create(config_from_dict(coarser), tmp_path / "coarser")
-    stages.distilled_student(other, other.data(), {})
+    students.distilled_student(other, other.data(), {})
     two = {**settings(corpus, teachers={})}
     two["corpus"] = {**two["corpus"], "label_map": {"mid": "low"}}
     fewer = Run.create(config_from_dict(two), tmp_path / "fewer")
-    stages.distilled_student(fewer, fewer.data(), {})
+    students.distilled_student(fewer, fewer.data(), {})
     absent = tmp_path / "absent.keras"
     for number, (path, message) in enumerate(
         [

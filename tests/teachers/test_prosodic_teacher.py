@@ -351,7 +351,7 @@ def test_its_networks_can_be_loaded_where_nothing_of_it_was_imported(fitted):
     run, _, _ = fitted
     path = run.teacher_dir("p") / "fold_0" / "member_0.keras"
     program = (
-        "import pathlib, sys, keras; from ser_kd.predict import load_keras; "
+        "import pathlib, sys, keras; from ser_kd.students.saved import load_keras; "
         "print(load_keras(pathlib.Path(sys.argv[1])).input_shape); "
         "print('ser_kd>TextClassifier' in keras.saving.get_custom_objects())"
     )

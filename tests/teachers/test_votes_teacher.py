@@ -11,7 +11,7 @@ from ser_kd.corpora.crema_d import SPEAKERS
 from ser_kd.corpora.splits import tfds_speakers_split
 from ser_kd.data.targets import read_targets
 from ser_kd.errors import UserError
-from ser_kd.pipeline import stages
+from ser_kd.pipeline import stages, students
 from ser_kd.runs.folder import Run
 from ser_kd.students.saved import load_keras
 from ser_kd.teachers.crossfit import targets_path
@@ -99,7 +99,7 @@ def test_a_student_learns_from_them(folder, tmp_path):
     run = make_run(folder, tmp_path / "run", {})
     run_data = run.data()
     targets = stages.all_teacher_targets(run, run_data)
-    stages.distilled_student(run, run_data, targets)
+    students.distilled_student(run, run_data, targets)
     assert load_keras(run.student_path).output_shape[-1] == 6
     history = (run.directory / "history.jsonl").read_text()
     assert '"logit_loss": 0.0,' not in history

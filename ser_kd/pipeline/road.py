@@ -1,0 +1,65 @@
+"""The main road: data, teachers, student, export, scores."""
+
+from pathlib import Path
+
+from ser_kd.config import Config
+from ser_kd.distillation import fit_loop
+from ser_kd.evaluation import run_dimensions
+from ser_kd.evaluation.run import PAGE, evaluate_run
+from ser_kd.evaluation.summary import summary
+from ser_kd.export import export_run
+from ser_kd.pipeline import dimensions_only, resources, stages, students
+from ser_kd.pipeline.announcement import announce
+from ser_kd.progress import say
+from ser_kd.runs.folder import Run
+
+
+def train(config: Config, run_dir: Path | None = None) -> None:
+    """From a folder of speech to files for the phone and their scores, in a run folder.
+
+    Every stage finds what it has finished before, so a run that was interrupted goes on.
+
+    Args:
+        config: Of the run.
+        run_dir: Its folder; None = ``runs/<name>``.
+
+    Raises:
+        UserError: The folder belongs to another run; the corpus or a teacher cannot be used; an
+            exported file is too far from the student.
+    """
+    if config.deterministic:
+        fit_loop.make_deterministic()
+    if config.dimensions.alone:
+        dimensions_only.train(config, run_dir)
+        return
+    run = Run.create(config, run_dir)
+    announce(run, config.teachers)
+    say("\n1. Data")
+    run_data = run.data()
+    say("\n2. Teachers" if config.teachers else "\n2. Teachers: none")
+    targets = stages.all_teacher_targets(run, run_data)
+    if config.teachers:
+        say("\n3. Student from labels alone (what distillation is compared with)")
+        students.baseline_student(run, run_data)
+        say("\n4. Student from labels and teachers")
+    else:
+        say("\n3. and 4. Student from labels alone")
+    students.distilled_student(run, run_data, targets)
+    say("\n5. Export to TensorFlow Lite")
+    export_run(run, run_data)
+    say("\n6. Scores, time and memory, report")
+    measured = resources.measure_run(run)
+    evaluation = evaluate_run(run, run_data, targets)
+    say("\n" + summary(evaluation, measured))
+    if run_data.dimensions:
+        say("\n" + run_dimensions.table(run_dimensions.evaluate_dimensions(run, run_data)))
+    _say_what_next(run.directory / PAGE, run.export_dir / "student_waveform.tflite", config)
+
+
+def _say_what_next(page: Path, model: Path, config: Config) -> None:
+    say(f"\nReport:        {page}")
+    say(f"For the phone: {model} with labels.txt (README.md beside it shows how)")
+    say(f"Try it:        python -m ser_kd predict {model} SOME_SPEECH.wav")
+    if config.corpus.name == "demo":
+        say("Real speech:   python -m ser_kd data crema_d ~/CREMA-D --download")
+        say("               python train.py --recipe crema_d_cpu --data-dir ~/CREMA-D")
