@@ -210,9 +210,8 @@ def require(features: str) -> None:
     # Looked for, not loaded: TensorFlow may be here.
     if features == "egemaps" and importlib.util.find_spec("opensmile") is None:
         raise UserError(
-            "features = 'egemaps' needs the package opensmile: pip install -e '.[prosody]' (or pip "
-            "install opensmile; its licence allows research, not products), or set features = "
-            "'descriptors'"
+            "features = 'egemaps' needs the package opensmile: pip install 'ser-kd[prosody]' (its "
+            "licence allows research, not products), or set features = 'descriptors'"
         )
 
 

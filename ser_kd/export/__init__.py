@@ -1,4 +1,4 @@
-"""A run's student -> .tflite files, verified: ``python -m export RUN_DIR``.
+"""A run's student -> .tflite files, verified: ``ser-kd export RUN``.
 
 Stages meet at files: whatever is in ``export/`` and younger than the student is kept, so a killed
 export goes on where it was. ``export.json`` is written last.
@@ -20,7 +20,7 @@ from ser_kd.progress import say
 from ser_kd.students.saved import keras_corpus, keras_logits, load_keras
 from ser_kd.tflite.interpreters import TFLiteModel
 
-# TensorFlow (5 s) is imported where it is used, so that ``python -m export --help`` is quick.
+# TensorFlow (5 s) is imported where it is used, so that ``ser-kd export --help`` is quick.
 if TYPE_CHECKING:
     from ser_kd.runs.data import RunData
     from ser_kd.runs.folder import Run
@@ -52,7 +52,7 @@ def export_run(run: "Run", run_data: "RunData", force: bool = False) -> dict[str
     """
     student, folder, config = run.student_path, run.export_dir, run.config
     if not run.students:
-        raise UserError(f"{run.directory} has no {student.name}: train first, python train.py")
+        raise UserError(f"{run.directory} has no {student.name}: train first: ser-kd train")
     if run_data.dimensions:
         from ser_kd.export.dimensional import export_dimensions
 

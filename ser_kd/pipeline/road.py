@@ -59,7 +59,7 @@ def train(config: Config, run_dir: Path | None = None) -> None:
 def _say_what_next(page: Path, model: Path, config: Config) -> None:
     say(f"\nReport:        {page}")
     say(f"For the phone: {model} with labels.txt (README.md beside it shows how)")
-    say(f"Try it:        python -m ser_kd predict {model} SOME_SPEECH.wav")
+    say(f"Try it:        ser-kd predict {model} SOME_SPEECH.wav")
     if config.corpus.name == "demo":
-        say("Real speech:   python -m ser_kd data crema_d ~/CREMA-D --download")
-        say("               python train.py --recipe crema_d_cpu --data-dir ~/CREMA-D")
+        say("Real speech:   ser-kd data crema_d ~/CREMA-D --download")
+        say("               ser-kd train --recipe crema_d_cpu --data-dir ~/CREMA-D")

@@ -31,7 +31,7 @@ def load_keras(path: Path) -> "keras.Model":
     import ser_kd.teachers.prosodic_network  # noqa: F401
 
     if not path.is_file():
-        raise UserError(f"{path}: no such model; train one first: python train.py")
+        raise UserError(f"{path}: no such model; train one first: ser-kd train")
     try:
         return keras.saving.load_model(path, compile=False)
     except Exception as error:  # zip, JSON, HDF5 and Keras each have their own errors

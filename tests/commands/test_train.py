@@ -123,7 +123,7 @@ def test_what_is_said(finished):
         assert row.count(" MB ") == 1, row
     assert "12 test clips of 2 speakers of folder never trained on" in said
     assert "SYNTHETIC" not in said
-    assert "python -m ser_kd predict" in lines[-1]
+    assert "ser-kd predict" in lines[-1]
     assert str(directory / "export" / "student_waveform.tflite") in lines[-1]
 
 

@@ -23,7 +23,7 @@ def _places() -> tuple[Path, str]:
     except ImportError as error:
         raise UserError(
             "the demo corpus is spoken by espeak-ng, and the package espeakng-loader is missing: "
-            "pip install -e '.[demo]', or pass a real corpus with --data-dir"
+            "pip install 'ser-kd[demo]', or pass a real corpus with --data-dir"
         ) from error
     return Path(data_path()), str(library_path())
 
