@@ -16,14 +16,7 @@ import keras
 import numpy as np
 
 from ser_kd.audio.windows import Windowing
-from ser_kd.config import (
-    Config,
-    DimensionalTeacherConfig,
-    FileTeacherConfig,
-    FusionTeacherConfig,
-    TeacherConfig,
-    teacher_order,
-)
+from ser_kd.config import Config, teacher_order
 from ser_kd.data.targets import Targets, mean_dimensions
 from ser_kd.distillation import fit_loop
 from ser_kd.distillation.dimensional import (
@@ -36,8 +29,8 @@ from ser_kd.errors import UserError
 from ser_kd.evaluation import run_dimensions
 from ser_kd.export.dimensional import export_dimensions
 from ser_kd.pipeline.announcement import announce
-from ser_kd.pipeline.stages import all_teacher_targets
 from ser_kd.pipeline.students import find_or_train, known_voices
+from ser_kd.pipeline.teachers import all_teacher_targets
 from ser_kd.progress import say
 from ser_kd.runs.data import RunData
 from ser_kd.runs.folder import DISTILLED, RATINGS_ALONE, Run
@@ -103,12 +96,11 @@ def with_teachers_in_use(config: Config) -> Config:
     used: set[str] = set()
     if config.dimensions.teacher_weight > 0:
         for name in reversed(teacher_order(config.teachers)):  # whoever needs another comes first
-            teacher = config.teachers.get(name)
-            if isinstance(teacher, DimensionalTeacherConfig | FileTeacherConfig):
+            if config.teachers[name].may_predict_dimensions:
                 used.add(name)
-            if name in used and isinstance(teacher, FusionTeacherConfig | DimensionalTeacherConfig):
-                used.update(teacher.teachers_needed)
-    kept: dict[str, TeacherConfig] = {n: t for n, t in config.teachers.items() if n in used}
+            if name in used:
+                used.update(config.teachers[name].teachers_needed)
+    kept = {name: teacher for name, teacher in config.teachers.items() if name in used}
     return dataclasses.replace(config, teachers=kept)
 
 

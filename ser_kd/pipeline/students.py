@@ -9,7 +9,7 @@ import numpy as np
 
 from ser_kd import files
 from ser_kd.audio.augment import VOICES
-from ser_kd.config import LABELS_ONLY, DistillConfig, LiveTeacherConfig
+from ser_kd.config import LABELS_ONLY, DistillConfig
 from ser_kd.data.clip_arrays import feature_statistics
 from ser_kd.data.targets import Targets, mean_dimensions, mix_teachers
 from ser_kd.distillation import fit_loop
@@ -79,11 +79,7 @@ def _teaching(run: Run, run_data: RunData, targets: Mapping[str, Targets]) -> _T
     ids, views = run_data.predicted_views
     config, taught = run.config.distill, {}
     weights = config.teachers or dict.fromkeys(targets, 1.0)
-    stored = {
-        name: targets[name]
-        for name in weights
-        if not isinstance(run.config.teachers[name], LiveTeacherConfig)
-    }
+    stored = {name: targets[name] for name in weights if not run.config.teachers[name].live}
     if stored:
         taught["teacher_logits"] = mix_teachers(stored, weights, ids, config.temperature, views)
     for name, weight in config.embedding_weights.items():

@@ -7,13 +7,13 @@ import platform
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ser_kd import files
 from ser_kd.audio import decoding
-from ser_kd.config import Config, config_to_dict, flat_settings, read_run_config
+from ser_kd.config import Config, config_to_dict, read_run_config
 from ser_kd.corpora import Clip, Corpus, demo_folder, load_corpus
 from ser_kd.corpora.splits import split_corpus
 from ser_kd.data import clip_arrays
@@ -62,12 +62,12 @@ class Run:
         directory = directory or RUNS_DIR / config.name
         run, path = cls(directory, config), directory / "config.json"
         if path.exists():
-            before = flat_settings(config_to_dict(read_run_config(path)))
-            now = flat_settings(config_to_dict(config))
+            before = _flat(config_to_dict(read_run_config(path)))
+            now = _flat(config_to_dict(config))
             changed = [
                 key
                 for key in [*now, *before]
-                if before.get(key) != now.get(key) and key not in _MAY_CHANGE
+                if _portable(before.get(key)) != _portable(now.get(key)) and key not in _MAY_CHANGE
             ]
             if changed:
                 key = changed[0]
@@ -202,6 +202,20 @@ class Run:
         config = self.config.audio
         waveforms, skipped = clip_arrays.load_waveforms(recordings, config, self.cache_dir)
         return cut_into_segments(waveforms, skipped, config)
+
+
+def _portable(value: Any) -> Any:
+    """A setting's value; the package's own files are the same wherever it is installed."""
+    return value.rpartition("/ser_kd/recipes/")[2] if isinstance(value, str) else value
+
+
+def _flat(table: Mapping[str, Any], where: str = "") -> dict[str, Any]:
+    """Nested tables as one: ``{"fit": {"epochs": 3}}`` -> ``{"fit.epochs": 3}``."""
+    flat: dict[str, Any] = {}
+    for key, value in table.items():
+        name = f"{where}.{key}" if where else key
+        flat |= _flat(value, name) if isinstance(value, dict) and value else {name: value}
+    return flat
 
 
 def _make_demo_corpus(config: Config) -> None:

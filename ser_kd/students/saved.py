@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def load_keras(path: Path) -> "keras.Model":
-    """Loads a .keras file of this project, teachers' included, for evaluation.
+    """Loads a student's .keras file, for evaluation.
 
     Raises:
         UserError: It is missing, truncated, corrupt, or not a Keras model.
@@ -23,12 +23,7 @@ def load_keras(path: Path) -> "keras.Model":
     import keras
 
     import ser_kd.students.heads
-    import ser_kd.students.layers
-    import ser_kd.teachers.classifier  # (their classes are registered by importing them)
-    import ser_kd.teachers.dimensional_network
-    import ser_kd.teachers.fusion_network
-    import ser_kd.teachers.linguistic_network
-    import ser_kd.teachers.prosodic_network  # noqa: F401
+    import ser_kd.students.layers  # noqa: F401 (classes are registered by importing them)
 
     if not path.is_file():
         raise UserError(f"{path}: no such model; train one first: ser-kd train")

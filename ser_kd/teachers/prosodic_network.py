@@ -8,9 +8,9 @@ import numpy as np
 from keras import layers, ops
 
 from ser_kd.audio.prosody import Descriptor
-from ser_kd.config import ProsodicTeacherConfig
 from ser_kd.students.architectures import categorical_head
 from ser_kd.students.layers import Standardize
+from ser_kd.teachers.settings import ProsodicTeacherConfig
 
 _SMALLEST_DEVIATION = 1e-6
 _LARGEST = 10.0

@@ -18,7 +18,8 @@ from ser_kd.export import export_run
 from ser_kd.export.convert import calibration_windows
 from ser_kd.export.dimensional import FILE as DIMENSIONS_FILE
 from ser_kd.inference.predictor import Predictor
-from ser_kd.pipeline import stages, students
+from ser_kd.pipeline import students
+from ser_kd.pipeline.teachers import all_teacher_targets
 from ser_kd.runs.folder import Run
 from ser_kd.students.saved import load_keras
 from ser_kd.tflite.interpreters import TFLiteModel
@@ -70,7 +71,7 @@ def exported(request, corpus) -> Run:
         table["dimensions"] = {**recipe["dimensions"], "ranges": RANGES}
     run = Run.create(config_from_dict(table), corpus.parent / request.param)
     run_data = run.data()
-    targets = stages.all_teacher_targets(run, run_data)
+    targets = all_teacher_targets(run, run_data)
     assert set(targets) == set(run.config.teachers)
     students.distilled_student(run, run_data, targets)
     export_run(run, run_data)

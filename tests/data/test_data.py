@@ -207,7 +207,7 @@ def test_restandardized_speakers_have_the_statistics_asked_for():
         "y": clip_arrays.feature_statistics(arrays.take([1])),
     }
     mean, deviation = np.array([-50, -45, -40, -35.0]), np.array([8, 9, 10, 11.0])
-    found = clip_arrays.restandardize(arrays, speakers, statistics, mean, deviation)
+    found = clip_arrays.restandardize(arrays, speakers, statistics, (mean, deviation))
     scaler = StandardScaler().fit(np.concatenate([parts[0], parts[2]]))
     wanted = scaler.transform(parts[2]) * deviation + mean
     np.testing.assert_allclose(found.clip(2), wanted, atol=1e-2)

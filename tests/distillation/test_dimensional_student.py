@@ -23,7 +23,7 @@ from ser_kd.pipeline.dimensions_only import (
     require_ratings,
     with_teachers_in_use,
 )
-from ser_kd.pipeline.stages import all_teacher_targets
+from ser_kd.pipeline.teachers import all_teacher_targets
 from ser_kd.runs.data import RunData
 from ser_kd.runs.folder import Run
 from ser_kd.students.architectures import build_student

@@ -21,7 +21,8 @@ from ser_kd.distillation.projections import (
     with_projections,
 )
 from ser_kd.errors import UserError
-from ser_kd.pipeline import stages, students
+from ser_kd.pipeline import students
+from ser_kd.pipeline.teachers import all_teacher_targets
 from ser_kd.runs.folder import Run
 
 # Keras saves a TensorFlow variable through a NumPy 1 interface.
@@ -185,7 +186,7 @@ def trained(tmp_path_factory):
     table["distill"] = {"embedding_weights": {"ensemble": 0.5}, "embedding_loss": "cosine"}
     run = Run.create(config_from_dict(table), place / "run")
     run_data = run.data()
-    targets = stages.all_teacher_targets(run, run_data)
+    targets = all_teacher_targets(run, run_data)
     return run, run_data, targets, students.distilled_student(run, run_data, targets)
 
 

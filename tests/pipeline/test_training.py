@@ -15,7 +15,8 @@ from ser_kd.data.targets import ALL_FOLDS, Targets
 from ser_kd.distillation import fit_loop
 from ser_kd.errors import UserError
 from ser_kd.evaluation.run_models import teacher_predictions
-from ser_kd.pipeline import stages, students
+from ser_kd.pipeline import students
+from ser_kd.pipeline.teachers import all_teacher_targets
 from ser_kd.runs.folder import Run
 
 # Keras saves a TensorFlow variable through a NumPy 1 interface.
@@ -92,7 +93,7 @@ def shown(place, run):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fit_loop, "fit", fit)
-        targets = stages.all_teacher_targets(run, run_data)
+        targets = all_teacher_targets(run, run_data)
         students.baseline_student(run, run_data)
         students.distilled_student(run, run_data, targets)
     return found, logits
@@ -176,7 +177,7 @@ def test_every_view_may_be_taught_what_the_teachers_say_of_the_clip_as_it_is(pla
         return 1
 
     monkeypatch.setattr(fit_loop, "fit", fit)
-    students.distilled_student(run, run_data, stages.all_teacher_targets(run, run_data))
+    students.distilled_student(run, run_data, all_teacher_targets(run, run_data))
     assert set(shown) == set(range(COUNT + 1))
     assert min(shown.values()) > 0.2 * sum(shown.values())
 
@@ -236,7 +237,7 @@ def test_predictions_from_a_file_that_lack_views_or_segments(place, run):
         ):
             write_teacher(path, keys - missing)
             with pytest.raises(UserError, match=message):
-                stages.all_teacher_targets(run, run_data)
+                all_teacher_targets(run, run_data)
     finally:
         path.write_bytes(content)
 

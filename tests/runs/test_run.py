@@ -8,7 +8,7 @@ import pytest
 import soundfile
 from corpus_maker import settings, write_corpus
 
-from ser_kd.config import Config, config_from_dict
+from ser_kd.config import Config, config_from_dict, config_to_dict
 from ser_kd.distillation.logmel_network import LogMelPredictor
 from ser_kd.errors import UserError
 from ser_kd.pipeline import students
@@ -89,6 +89,20 @@ def test_a_teacher_or_label_that_is_taken_away_is_noticed(corpus, tmp_path):
         Run.create(
             config_of(corpus, teachers={"a": one, "b": one}, corpus=mapped), tmp_path / "mine"
         )
+
+
+def test_the_packages_own_files_are_the_same_wherever_it_is_installed(tmp_path):
+    def stored(path: str) -> Run:
+        table = {"teachers": {"stored": {"kind": "file", "path": path}}}
+        return Run.create(config_from_dict(table), tmp_path / "run")
+
+    run = stored("/python3.12/ser_kd/recipes/targets/crema_d.npz")
+    run.directory.mkdir()
+    record = {"config": config_to_dict(run.config)}
+    (run.directory / "config.json").write_text(json.dumps(record))
+    stored("/python3.13/ser_kd/recipes/targets/crema_d.npz")
+    with pytest.raises(UserError, match="other settings"):
+        stored("/python3.13/ser_kd/recipes/targets/other.npz")
 
 
 def test_another_corpus_is_refused(corpus, tmp_path):

@@ -29,14 +29,14 @@ from ser_kd.distillation.multi_task import MultiTaskDistiller
 from ser_kd.distillation.projections import with_projections
 from ser_kd.errors import UserError
 from ser_kd.inference.measure import measure_all
-from ser_kd.pipeline.stages import all_teacher_targets
 from ser_kd.pipeline.students import distilled_student
+from ser_kd.pipeline.teachers import all_teacher_targets
 from ser_kd.runs.data import RunData
 from ser_kd.runs.folder import Run
 from ser_kd.students.architectures import build_student
 from ser_kd.students.heads import dimensional_head
 from ser_kd.students.saved import load_keras
-from ser_kd.teachers.crossfit import teacher_targets
+from ser_kd.teachers.crossfit import Teachers
 from ser_kd.teachers.dimensional_network import WeightedSources, dimensional_network, outputs_of
 from ser_kd.tflite.interpreters import TFLiteModel
 
@@ -199,7 +199,7 @@ def test_the_weights_say_which_source_serves_which_dimension(tmp_path, capsys):
     fit = {"epochs": 40, "batch_size": 16, "learning_rate": 0.01}
     vad = teacher(sources, fit=fit, dropout=0.5)
     run, run_data = make_run(tmp_path / "corpus", "run", {"vad": vad})
-    teacher_targets("vad", run, run_data)
+    Teachers(run, run_data).targets("vad")
     said = capsys.readouterr().out
     for fold in range(FOLDS):
         path = run.teacher_dir("vad") / f"fold_{fold}" / "source_weights.json"
@@ -289,9 +289,9 @@ def test_resuming_ends_the_same(corpus, sources, fitted, monkeypatch):
 
     monkeypatch.setattr(fit_loop.TrainingState, "save", save_or_die)
     with pytest.raises(KeyboardInterrupt):
-        teacher_targets("vad", run, run_data)
+        Teachers(run, run_data).targets("vad")
     before = snapshot(run.teacher_dir("vad") / "fold_0")
-    resumed = teacher_targets("vad", run, run_data)
+    resumed = Teachers(run, run_data).targets("vad")
     assert len(saved) == FOLDS * EPOCHS  # no epoch twice
     assert snapshot(run.teacher_dir("vad") / "fold_0") == before
     for name in ("logits", "embedding", "fold", "view", "dimensions"):
@@ -381,13 +381,13 @@ def test_folds_without_ratings_and_vectors_of_another_size(corpus, sources, fitt
     with pytest.raises(UserError, match=r"vad fold 1: none of its \d+ training .* 'arousal'"):
         all_teacher_targets(*make_run(other, "unrated", {"vad": teacher(sources)}))
     run, run_data = make_run(corpus, "sizes", {"vad": teacher(sources, fit={"epochs": 1})})
-    teacher_targets("vad", run, run_data)
+    Teachers(run, run_data).targets("vad")
     (run.teacher_dir("vad") / "targets.npz").unlink()
     (run.teacher_dir("vad") / "fold_0" / "predictions.npz").unlink()
     swapped = {"vad": teacher({"a": sources["b"], "b": sources["a"]}, fit={"epochs": 1})}
     run = Run(run.directory, config_from_dict(table(corpus, swapped)))
     with pytest.raises(UserError, match=r"vectors of sizes \[5, 3\].* trained on sizes \[3, 5\]"):
-        teacher_targets("vad", run, run_data)
+        Teachers(run, run_data).targets("vad")
 
 
 @pytest.mark.parametrize(
@@ -590,7 +590,7 @@ def test_scores_of_the_teachers(finished, capsys):
         ("training", told["teachers_out_of_fold"]["vad"]),
     ):
         ids = run_data.ids(part)
-        targets: Targets = teacher_targets("vad", run, run_data)
+        targets: Targets = Teachers(run, run_data).targets("vad")
         values = targets.dimensions[targets.rows_of(ids, "vad")]
         for number, name in enumerate(RANGES):
             rated = np.array([truth[clip_id][number] for clip_id in ids])

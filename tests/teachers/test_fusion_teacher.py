@@ -8,16 +8,18 @@ import pytest
 import tensorflow as tf
 from corpus_maker import HZ_OF, SPEAKERS, TAKES, settings, snapshot, write_corpus
 
-from ser_kd.config import FusionTeacherConfig, config_from_dict
+from ser_kd.config import config_from_dict
 from ser_kd.data.targets import ALL_FOLDS, softmax
 from ser_kd.distillation import fit_loop
 from ser_kd.errors import UserError
-from ser_kd.pipeline.stages import all_teacher_targets
+from ser_kd.pipeline.teachers import all_teacher_targets
 from ser_kd.runs.data import RunData
 from ser_kd.runs.folder import Run
 from ser_kd.students.saved import load_keras
-from ser_kd.teachers.crossfit import make_teacher, teacher_targets
+from ser_kd.teachers.base import make_teacher
+from ser_kd.teachers.crossfit import Teachers
 from ser_kd.teachers.fusion_network import FusionNetwork, RowLayout
+from ser_kd.teachers.settings import FusionTeacherConfig
 
 # Keras saves a TensorFlow variable through a NumPy 1 interface.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -284,7 +286,7 @@ def test_training_with_the_audio_alone_never_sees_the_face(corpus, paths):
     )
     run, run_data = make_run(corpus, "audio_only", table)
     teacher = make_teacher(
-        "fusion", run.config, run_data, lambda name: teacher_targets(name, run, run_data)
+        "fusion", run.config, run_data, lambda name: Teachers(run, run_data).targets(name)
     )
     directory = run.teacher_dir("fusion") / "fold_0"
     teacher.train(run_data.ids("training")[:12], directory, "fusion fold 1")
@@ -318,7 +320,7 @@ def test_what_the_held_out_look_like_does_not_change_a_folds_network(corpus, fit
         "fusion",
         other_run.config,
         run_data,
-        lambda name: teacher_targets(name, other_run, run_data),
+        lambda name: Teachers(other_run, run_data).targets(name),
     )
     ids = [i for i in run_data.ids("training") if speaker_of(i) in heard]
     directory = other_run.teacher_dir("fusion") / "fold_0"
@@ -362,8 +364,8 @@ def test_a_teacher_that_is_needed_is_trained_first(corpus, paths):
     table = teachers(paths, fit={"epochs": 1, "batch_size": 8})
     ensemble = {**settings(corpus)["teachers"]["ensemble"], "folds": FOLDS}
     run, run_data = make_run(corpus, "order", {**table, "ear": ensemble})
-    fusion = teacher_targets("masked", run, run_data)  # needs fusion, which needs ear
-    ear = teacher_targets("ear", run, run_data)
+    fusion = Teachers(run, run_data).targets("masked")  # needs fusion, which needs ear
+    ear = Teachers(run, run_data).targets("ear")
     ids = run_data.ids("training")
     np.testing.assert_array_equal(
         fusion.fold[fusion.rows_of(ids, "")], ear.fold[ear.rows_of(ids, "")]
@@ -373,7 +375,7 @@ def test_a_teacher_that_is_needed_is_trained_first(corpus, paths):
         assert facts[0] == facts[1] == facts[2]
     # Once more, now that the ear is there: training it in between has changed nothing.
     teacher = make_teacher(
-        "fusion", run.config, run_data, lambda name: teacher_targets(name, run, run_data)
+        "fusion", run.config, run_data, lambda name: Teachers(run, run_data).targets(name)
     )
     first, again = (run.directory / part / "fusion" / "fold_0" for part in ("teachers", "again"))
     heard = record(run, "fusion", 0)["training_speakers"]
@@ -395,7 +397,7 @@ def test_every_view_has_what_the_other_teacher_says_of_it(corpus, paths, tmp_pat
     table = teachers({**paths, "ear": str(tmp_path / "ear.npz")})
     run, run_data = make_run(corpus, "views", table, views={"count": 1})
     teacher = make_teacher(
-        "fusion", run.config, run_data, lambda name: teacher_targets(name, run, run_data)
+        "fusion", run.config, run_data, lambda name: Teachers(run, run_data).targets(name)
     )
     views = [(run_data.ids("training")[3], view) for view in (1, 0)]
     arrays = teacher.arrays(views)
@@ -424,7 +426,7 @@ def test_clips_around_a_clip(corpus, paths):
         corpus={"name": "folder", "data_dir": str(write_dialogues(corpus))},
     )
     teacher = make_teacher(
-        "fusion", run.config, run_data, lambda name: teacher_targets(name, run, run_data)
+        "fusion", run.config, run_data, lambda name: Teachers(run, run_data).targets(name)
     )
     directory = run.teacher_dir("fusion") / "fold_0"
     teacher.train(run_data.ids("training")[:12], directory, "fusion fold 1")
