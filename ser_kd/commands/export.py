@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     run_dir, publish = arguments.run_dir, arguments.publish
     run = Run.open(run_dir)
     if not run.students:  # before the corpus is read, which may take minutes
-        raise UserError(f"{run_dir} has no {run.student_path.name}: train first, ser-kd train")
+        raise UserError(f"{run_dir} has no {run.student_path.name}: train first: ser-kd train")
     if publish and run.student_path not in run.students:
         raise UserError(
             f"--publish copies models of categories, and {run_dir} has none; "

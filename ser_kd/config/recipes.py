@@ -62,8 +62,9 @@ def config_from_dict(table: Mapping[str, Any], folder_of: FolderOf = lambda _: N
 
 
 def read_run_config(path: Path) -> Config:
-    """The config of a run, from its ``config.json``; removed settings without effect are dropped,
-    renamed ones have their new names.
+    """The config of a run, from its ``config.json``.
+
+    Removed settings without effect are dropped, renamed ones have their new names.
 
     Raises:
         UserError: It is no such file; a removed setting was in use; as ``config_from_dict``.

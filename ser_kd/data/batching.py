@@ -138,7 +138,6 @@ def logmel_transform(
     Where the targets hold ``voices`` (``speaker.voices``), some windows come as if their speaker
     was known.
     """
-
     centres_hz = mel_centres_hz(logmel)
 
     def transform(windows: Any, lengths: Any, targets: Any, seed: Any) -> Any:

@@ -55,8 +55,8 @@ class ClipSet:
         samples: Their audio, int16 ``[samples]`` each.
         unreadable: Clip id -> reason.
         dropped: The corpus's own label -> how many clips, for classes that the model lacks.
-        heard_in_training: How many clips are of speakers that the model was trained on; None where
-            that is not known.
+        clips_of_training_speakers: How many clips are of speakers that the model was trained on;
+            None where that is not known.
     """
 
     corpus: Corpus
@@ -66,17 +66,19 @@ class ClipSet:
     samples: tuple[np.ndarray, ...]
     unreadable: Mapping[str, str]
     dropped: Mapping[str, int]
-    heard_in_training: int | None = None
+    clips_of_training_speakers: int | None = None
 
     def __len__(self) -> int:
         return len(self.clips)
 
     @property
     def ids(self) -> list[str]:
+        """Of the clips, in order."""
         return [clip.id for clip in self.clips]
 
     @property
     def speakers(self) -> list[str]:
+        """The speaker of each clip."""
         return [clip.speaker for clip in self.clips]
 
     def waveform(self, index: int) -> Waveform:
@@ -84,6 +86,7 @@ class ClipSet:
         return to_float(self.samples[index])
 
     def waveforms(self) -> Iterable[Waveform]:
+        """``waveform`` of every clip, in order."""
         return map(self.waveform, range(len(self)))
 
 
@@ -96,7 +99,7 @@ def main_clips(
         predictor: The model.
         own_run: The run that the model comes from, if that is known.
         choice: Which clips.
-        notes: What there is to say of them is added.
+        notes: Sentences on them are added.
 
     Raises:
         UserError: There is no such corpus or split, or no clip can be used.
@@ -111,16 +114,16 @@ def main_clips(
         notes.append("whether the model was trained on these speakers is not known")
         return clips
     trained = {clip.speaker for clip in split_corpus(corpus, config).train}
-    heard = sum(speaker in trained for speaker in clips.speakers)
-    if heard:
+    seen = sum(speaker in trained for speaker in clips.speakers)
+    if seen:
         notes.append(
-            f"{heard:,} of {len(clips):,} clips are of speakers that the model was trained on: "
-            "the scores do not say how well it does with others"
+            f"{seen:,} of {len(clips):,} clips are of speakers that the model was trained on: "
+            "the scores do not tell how well it does with others"
         )
         print(f"warning: {notes[-1]}", file=sys.stderr)
     elif split == "validation":
         notes.append("the model's best epoch was chosen on these same clips")
-    return dataclasses.replace(clips, heard_in_training=heard)
+    return dataclasses.replace(clips, clips_of_training_speakers=seen)
 
 
 def cross_clips(text: str, predictor: Predictor, notes: list[str]) -> ClipSet:
@@ -129,7 +132,7 @@ def cross_clips(text: str, predictor: Predictor, notes: list[str]) -> ClipSet:
     Args:
         text: ``NAME=DIR``.
         predictor: The model.
-        notes: What there is to say of them is added.
+        notes: Sentences on them are added.
 
     Raises:
         UserError: There is no such corpus, or no clip can be used.
@@ -220,7 +223,7 @@ def _read_clips(
     own = _own_labels(name)
     dropped = Counter(own.get(c.emotion, c.emotion) for c in clips if c.emotion not in labels)
     notes += [
-        f"{name}: {count:,} clips are left out, for the model does not know {label!r}"
+        f"{name}: {count:,} clips are left out: {label!r} is no class of the model"
         for label, count in sorted(dropped.items())
     ]
     with ThreadPoolExecutor(_DECODING_THREADS) as pool:
@@ -240,7 +243,7 @@ def _read_clips(
             "too narrow then, and babble may hold the same voice"
         )
     if len({clip.speaker for clip, _ in read}) == 1:
-        notes.append(f"{name}: there is one speaker only, and so there are no intervals")
+        notes.append(f"{name}: one speaker only, so there are no intervals")
     return ClipSet(
         corpus,
         split,

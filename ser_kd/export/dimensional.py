@@ -48,7 +48,7 @@ def export_dimensions(run: Run, run_data: RunData, force: bool = False) -> dict[
     if not source.is_file():
         raise UserError(
             f"{run.directory} has no {source.name}, the head that belongs to its student: delete "
-            f"{run.student_path.name} there, and python train.py trains both again"
+            f"{run.student_path.name} there, and ser-kd train trains both again"
         )
     path, facts = folder / FILE, folder / FACTS
     if not force and files.is_current(path, [source]) and files.is_current(facts, [path]):

@@ -14,6 +14,7 @@ from ser_kd.distillation.fit_loop import HISTORY
 from ser_kd.export.plot import family_svg
 from ser_kd.export.verify import sha256
 from ser_kd.inference.measure import machine
+from ser_kd.metrics import reported_interval
 from ser_kd.runs.folder import Run
 from ser_kd.students.architectures import YAMNET_BLOCKS
 
@@ -53,7 +54,7 @@ def _write_guides(
     config, waveform = run.config, models["waveform"]
     corpus = find_reader(config.corpus.name).facts
     teachers = [f"{name} ({teacher.kind})" for name, teacher in config.teachers.items()]
-    low, high = waveform["ua_interval"]
+    ends = reported_interval(waveform["ua_interval"], figures["validation_speakers"])
     facts = {
         "name": config.name,
         "version": __version__,
@@ -75,7 +76,7 @@ def _write_guides(
         "hop_seconds": f"{config.audio.window_hop_seconds:g}",
         "waveform_kb": f"{waveform['bytes'] / 1e3:,.0f}",
         "waveform_ua": f"{waveform['ua']:.1%}",
-        "interval": f"{low:.1%} to {high:.1%}",
+        "interval": f"{ends[0]:.1%} to {ends[1]:.1%}" if ends else "not known: too few",
         "ua": f"{waveform['ua']:.4f}",
         "wa": f"{waveform['wa']:.4f}",
         "macro_f1": f"{waveform['macro_f1']:.4f}",

@@ -52,7 +52,7 @@ def export_run(run: Run, run_data: RunData, force: bool = False) -> dict[str, An
     """
     student, folder, config = run.student_path, run.export_dir, run.config
     if not run.students:
-        raise UserError(f"{run.directory} has no {student.name}: train first, ser-kd train")
+        raise UserError(f"{run.directory} has no {student.name}: train first: ser-kd train")
     if run_data.dimensions:
         exported = export_dimensions(run, run_data, force)
         if student not in run.students:

@@ -1,8 +1,8 @@
 """Scores of predictions: NumPy in, numbers out.
 
 ``classification`` (WA, UA, macro-F1), ``concordance`` (CCC) and their ``bootstrap`` over speakers
-are offered here by name; ``calibration`` says whether probabilities mean what they say, and ``svg``
-writes matplotlib figures that follow the reader's light or dark theme.
+are offered here by name; ``calibration`` has the reliability diagram and ECE, and ``svg`` writes
+matplotlib figures that follow the reader's light or dark theme.
 """
 
 from ser_kd.metrics.bootstrap import (

@@ -88,7 +88,7 @@ class Run:
         if not path.exists():
             raise UserError(
                 f"{directory} is no run folder (it has no config.json); train one first: "
-                "python train.py"
+                "ser-kd train"
             )
         return cls(directory, read_run_config(path))
 
@@ -190,7 +190,7 @@ class Run:
             if not run_data.ids(part):
                 raise UserError(
                     f"no {part} clip can be used (all are unreadable or left out); "
-                    f"python -m ser_kd data {corpus.name} {corpus.folder} says why"
+                    f"ser-kd data {corpus.name} {corpus.folder} says why"
                 )
         return run_data
 

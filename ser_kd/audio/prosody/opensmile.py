@@ -48,9 +48,8 @@ def require_opensmile() -> None:
     # Looked for, not loaded: TensorFlow may be here.
     if importlib.util.find_spec("opensmile") is None:
         raise UserError(
-            "features = 'egemaps' needs the package opensmile: pip install 'ser-kd[prosody]' (or "
-            "pip install opensmile; its licence allows research, not products), or set features = "
-            "'descriptors'"
+            "features = 'egemaps' needs the package opensmile: pip install 'ser-kd[prosody]' (its "
+            "licence allows research, not products), or set features = 'descriptors'"
         )
 
 
