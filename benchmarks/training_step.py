@@ -25,14 +25,14 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 import keras
 import numpy as np
 import tensorflow as tf
-from ser_kd.data.training_set import TrainingSet
-from ser_kd.distillation.terms import Batch, LabelTerm, LogitTerm
 
 from ser_kd.config import Config, load_config
 from ser_kd.data import batching
 from ser_kd.data.clip_arrays import ClipArrays, feature_statistics
+from ser_kd.data.training_set import TrainingSet
 from ser_kd.distillation import fit_loop
 from ser_kd.distillation.distiller import Distiller
+from ser_kd.distillation.terms import Batch, LabelTerm, LogitTerm
 from ser_kd.students.architectures import build_student
 from ser_kd.students.layers import FusedBatchNormalization
 
