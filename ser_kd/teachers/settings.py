@@ -301,7 +301,8 @@ class FusionTeacherConfig(VectorsTeacherConfig):
             example = "{ voice = 'teacher:ensemble', face = 'votes:face' }"
             yield "modalities", f"a table of two or more, such as {example}"
         if not self.audio or not {*self.audio} <= {*names}:
-            yield "audio", f"those of the modalities ({', '.join(names)}) that a student is given"
+            modalities = f"those of the modalities ({', '.join(names)})"
+            yield "audio", f"{modalities} that a student is given, at least one"
 
     def check_in_run(
         self, where: str, teachers: Mapping[str, TeacherConfig], dimensions: DimensionsConfig
