@@ -4,9 +4,9 @@
     python benchmarks/training_step.py --compare
 
 On made-up clips of CREMA-D's lengths (speech is not needed to time it). The parts are timed in
-turns, so that whatever else the machine does hits all alike; medians are shown. ``--compare``
-times the whole step before and after what made it faster, each in processes of its own, which take
-turns as well. The last line is JSON.
+turns, so that other load on the machine affects all of them; medians are shown. ``--compare`` times
+the whole step with Keras' batch normalisation and with the fused one, each in processes of its own,
+which take turns as well. The last line is JSON.
 """
 
 import argparse
@@ -106,7 +106,7 @@ WAYS: dict[str, dict[str, str]] = {
         "TF_NUM_INTEROP_THREADS": "2",
     },
 }
-"""Ways to make a step, the first without what makes it faster: their environment variables."""
+"""Ways to run a step, the slow one first: their environment variables."""
 
 
 def compare(arguments: list[str], turns: int = 3) -> None:
@@ -135,6 +135,7 @@ def compare(arguments: list[str], turns: int = 3) -> None:
 
 
 def main() -> None:
+    """Prints the share of each part, or compares."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -148,7 +149,8 @@ def main() -> None:
         compare([*arguments, *(f"--set={setting}" for setting in parsed.set)])
         return
     if os.environ.get("SER_KD_BENCHMARK_PLAIN"):
-        FusedBatchNormalization.call = keras.layers.BatchNormalization.call
+        plain = keras.layers.BatchNormalization.call
+        FusedBatchNormalization.call = plain  # type: ignore[method-assign]
     config = load_config(parsed.recipe, parsed.set)
     keras.utils.set_random_seed(0)
     parts = make_parts(config, clips=1_024)

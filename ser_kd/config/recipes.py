@@ -62,7 +62,9 @@ def config_from_dict(table: Mapping[str, Any], folder_of: FolderOf = lambda _: N
 
 
 def read_run_config(path: Path) -> Config:
-    """The config of a run, from its ``config.json``; removed settings without effect are dropped.
+    """The config of a run, from its ``config.json``.
+
+    Removed settings without effect are dropped, renamed ones have their new names.
 
     Raises:
         UserError: It is no such file; a removed setting was in use; as ``config_from_dict``.
@@ -77,11 +79,12 @@ def read_run_config(path: Path) -> Config:
 # Settings that were removed in 2026-11, and their values without effect.
 _INT8_AWARE = {"epochs": 0, "learning_rate": 1e-4}
 _REMOVED = {"quantization": _INT8_AWARE, "averaged_epochs": 0, "logit_loss": "kl"}
+_RENAMED = {"calibration_clips": "representative_clips"}
 
 
 def _without_removed(table: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        key: _without_removed(value) if isinstance(value, Mapping) else value
+        _RENAMED.get(key, key): _without_removed(value) if isinstance(value, Mapping) else value
         for key, value in table.items()
         if key not in _REMOVED or value != _REMOVED[key]
     }

@@ -1,4 +1,4 @@
-"""A stream of samples becomes a stream of answers: windows, speech gate, smoothing.
+"""A stream of samples becomes a stream of answers: windows, voice activity, smoothing.
 
 The reference for an app: no device, no file, no clock, and every answer depends on the samples
 heard so far, not on how they were cut into chunks.
@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ser_kd.audio.decoding import to_float, to_int16
-from ser_kd.audio.voice_activity import SpeechGate
+from ser_kd.audio.voice_activity import VoiceActivityDetector
 from ser_kd.errors import UserError
 
 _FIRST_SECONDS = 1.0
@@ -81,7 +81,7 @@ class Streamer:
         frontend: Frontend,
         hop_seconds: float = 0.5,
         smoothing_seconds: float = 1.0,
-        gate: SpeechGate | None = None,
+        gate: VoiceActivityDetector | None = None,
         learn: Callable[[np.ndarray], bool] | None = None,
     ) -> None:
         self._rate_hz = frontend.sample_rate_hz
@@ -94,7 +94,7 @@ class Streamer:
         self._hop_samples = round(hop_seconds * self._rate_hz)
         self._first_samples = min(round(_FIRST_SECONDS * self._rate_hz), self._window_samples)
         self._smoothing_seconds = smoothing_seconds
-        self._gate = gate or SpeechGate()
+        self._gate = gate or VoiceActivityDetector()
         self._learn = learn
         self._learnt_samples = 0  # of the stream; what came before is not to be learnt from again
         self._recent = np.zeros(0, np.float32)  # the last window, up to the last hop

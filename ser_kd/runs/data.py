@@ -11,7 +11,8 @@ from ser_kd.audio.logmel import LogMel
 from ser_kd.audio.views import make_view
 from ser_kd.config import Config
 from ser_kd.corpora import Corpus
-from ser_kd.corpora.ratings import Dimension, dimensions_of, read_ratings
+from ser_kd.corpora.ratings import dimensions_of, read_ratings
+from ser_kd.corpora.reader import Dimension
 from ser_kd.corpora.splits import Splits
 from ser_kd.data import clip_arrays
 from ser_kd.data.clip_arrays import ClipArrays, ClipView, Hears

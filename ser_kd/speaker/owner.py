@@ -8,16 +8,10 @@ own: it needs no change for that. What is kept are two sums per mel band: nothin
 be told from them.
 """
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from ser_kd import files
-from ser_kd.errors import UserError
 from ser_kd.students.frontend import PRIOR_CLIPS
 
 MAX_CLIPS = 200
@@ -28,7 +22,6 @@ deviation of a voice in dB) -> ``probabilities``; ``pcm`` -> ``total [mels]``, `
 and ``frames [1]``, sums over its frames."""
 AT_FLOOR_DB = 1e-2
 """What is so little above the front end's floor is at it: runtimes differ in their logarithm."""
-_FORMAT = 1
 _LEAST_DEVIATION_DB = 1e-3
 
 
@@ -122,68 +115,6 @@ class OwnerStatistics:
             (share * own_mean + (1.0 - share) * mean_db).astype(np.float32),
             (share * own_deviation + (1.0 - share) * deviation_db).astype(np.float32),
         )
-
-    def write(self, path: Path, front_end: Mapping[str, float] | None = None) -> None:
-        """Writes them as JSON, atomically. The file holds two numbers per mel band, no sound.
-
-        Args:
-            path: The file.
-            front_end: What the mel bands are, for ``read`` to compare.
-        """
-        facts = {
-            "format": _FORMAT,
-            "front_end": dict(front_end or {}),
-            "clips": self.clips,
-            "frames": self.frames,
-            "total": self.total.tolist(),
-            "squares": self.squares.tolist(),
-        }
-        with files.atomic(path) as partial:
-            partial.write_text(json.dumps(facts), encoding="utf-8")
-
-    @classmethod
-    def read(cls, path: Path, front_end: Mapping[str, float] | None = None) -> "OwnerStatistics":
-        """Reads what ``write`` wrote; a file that is not there is a voice nobody has heard yet.
-
-        Args:
-            path: The file.
-            front_end: What the mel bands have to be; None = whatever they are.
-
-        Raises:
-            UserError: The file is damaged, something else, or of another front end.
-        """
-        try:
-            facts: Any = files.read_json(path)
-        except FileNotFoundError:
-            return cls()
-        except (OSError, ValueError) as error:
-            raise UserError(f"{path}: no owner's statistics ({error}); delete it") from None
-        try:
-            known = cls(
-                float(facts["clips"]),
-                float(facts["frames"]),
-                np.array(facts["total"], np.float64),
-                np.array(facts["squares"], np.float64),
-            )
-            whole = (
-                facts["format"] == _FORMAT
-                and known.total.ndim == 1
-                and known.total.shape == known.squares.shape
-                and np.isfinite([known.clips, known.frames, *known.total, *known.squares]).all()
-                and known.clips >= 0
-                and (known.clips > 0) == (known.frames > 0) == (len(known.total) > 0)
-            )
-        except (KeyError, TypeError, ValueError):
-            whole = False
-        if not whole:
-            raise UserError(f"{path}: no owner's statistics; delete it to begin anew")
-        bands = facts.get("front_end", {})
-        if front_end is not None and known.frames and bands != dict(front_end):
-            raise UserError(
-                f"{path}: was learnt with the mel bands {bands}, this model has {dict(front_end)}: "
-                "name another file, or delete this one to begin anew"
-            )
-        return known
 
 
 def to_corpus(

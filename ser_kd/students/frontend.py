@@ -191,7 +191,7 @@ def find_frontend(model: Path) -> tuple[tuple[str, ...], Frontend]:
     if (folder / "dimensions.json").is_file():
         raise no_categories(model)
     raise UserError(
-        f"{model}: labels.txt and frontend.json are needed beside it (python -m export writes them)"
+        f"{model}: labels.txt and frontend.json are needed beside it (ser-kd export writes them)"
     )
 
 

@@ -26,7 +26,7 @@ def load_keras(path: Path) -> "keras.Model":
     import ser_kd.students.layers  # noqa: F401 (classes are registered by importing them)
 
     if not path.is_file():
-        raise UserError(f"{path}: no such model; train one first: python train.py")
+        raise UserError(f"{path}: no such model; train one first: ser-kd train")
     try:
         return keras.saving.load_model(path, compile=False)
     except Exception as error:  # zip, JSON, HDF5 and Keras each have their own errors

@@ -41,7 +41,7 @@ def frame_statistics(frames: np.ndarray, columns: Sequence[Descriptor]) -> Stati
 
 
 def means_something(frames: np.ndarray, columns: Sequence[Descriptor]) -> np.ndarray:
-    """bool ``[frames, columns]``."""
+    """Bool ``[frames, columns]``."""
     voiced = frames[:, [column.name for column in columns].index("voiced")] > 0.5
     always = np.array([not column.voiced_only for column in columns])
     result: np.ndarray = always | voiced[:, np.newaxis]

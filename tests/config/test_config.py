@@ -217,6 +217,7 @@ def test_the_last_override_wins(recipe):
             "fit.epoch=3",
             r"unknown key 'fit.epoch' \(did you mean 'epochs'\?\); known here: epochs,",
         ),
+        ("export.calibration_clips=8", r"'export.calibration_clips' .*'representative_clips'\?"),
         ("studnet.width=1", r"unknown key 'studnet' \(did you mean 'student'\?\)"),
         ("teachers.big.membres=1", r"'teachers.big.membres' \(did you mean 'members'\?\)"),
         ("zzz=1", "unknown key 'zzz'; known here: name,"),

@@ -19,7 +19,7 @@ from ser_kd.audio.prosody import DESCRIPTORS, hop_samples
 from ser_kd.config import Config, config_from_dict, load_config
 from ser_kd.data.targets import Targets
 from ser_kd.distillation.projections import embedding_targets
-from ser_kd.export import export_run
+from ser_kd.export.run import export_run
 from ser_kd.inference.predictor import Predictor
 from ser_kd.pipeline import students
 from ser_kd.pipeline.teachers import all_teacher_targets

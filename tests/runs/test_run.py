@@ -129,6 +129,7 @@ def test_a_run_from_before_settings_were_removed_is_read(run, tmp_path):
     config["quantization"] = {"epochs": 0, "learning_rate": 1e-4}
     config["distill"]["logit_loss"] = "kl"
     config["fit"]["averaged_epochs"] = 0
+    config["export"]["calibration_clips"] = config["export"].pop("representative_clips")
     config["teachers"]["ensemble"]["fit"]["averaged_epochs"] = 0
     path = tmp_path / "config.json"
     path.write_text(json.dumps(record))

@@ -1,11 +1,8 @@
-"""The owner's statistics: sums against NumPy, shrinking by hand, files."""
-
-import json
+"""Statistics of a voice: sums against NumPy, shrinking by hand."""
 
 import numpy as np
 import pytest
 
-from ser_kd.errors import UserError
 from ser_kd.speaker.owner import MAX_CLIPS, OwnerStatistics, to_corpus
 
 MELS = 5
@@ -63,37 +60,6 @@ def test_a_voice_is_moved_to_the_corpus_and_silence_stays(clips):
     np.testing.assert_allclose(moved[:-4].std(0), CORPUS[1], rtol=1e-3)
     assert (moved[-4:] == -80.0).all()
     assert moved.dtype == np.float32
-
-
-def test_they_come_back_from_their_file(clips, tmp_path):
-    path = tmp_path / "owner.json"
-    assert OwnerStatistics.read(path).clips == 0
-    heard(clips).write(path)
-    again = OwnerStatistics.read(path)
-    assert again.clips == 3
-    np.testing.assert_array_equal(again.squares, heard(clips).squares)
-    # Two numbers per mel band and two counts: nothing else leaves the audio.
-    assert sum(len(v) for v in json.loads(path.read_text()).values() if isinstance(v, list)) == 10
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        "",
-        "[]",
-        "{}",
-        '{"format": 1, "clips": 1, "frames": 2, "total": [1], "squares": []}',
-        '{"format": 1, "clips": 1, "frames": 0, "total": [1], "squares": [1]}',
-        '{"format": 1, "clips": 0, "frames": 2, "total": [1], "squares": [1]}',
-        '{"format": 1, "clips": NaN, "frames": 2, "total": [1], "squares": [1]}',
-        '{"format": 9, "clips": 1, "frames": 2, "total": [1], "squares": [1]}',
-    ],
-)
-def test_a_damaged_file_is_named(content, tmp_path):
-    path = tmp_path / "owner.json"
-    path.write_text(content)
-    with pytest.raises(UserError, match=r"owner\.json: no owner's statistics.*delete it"):
-        OwnerStatistics.read(path)
 
 
 def test_other_mel_bands_are_refused(clips):

@@ -1,4 +1,4 @@
-"""The loop of an owner's phone, with a made-up model, and the commands with real ones."""
+"""Learning a voice from clip to clip, with a made-up model, and the commands with real ones."""
 
 import dataclasses
 import json
@@ -18,7 +18,8 @@ from ser_kd.errors import UserError
 from ser_kd.inference.predictor import Predictor
 from ser_kd.inference.streaming import Streamer
 from ser_kd.speaker.owner import OwnerStatistics, to_corpus
-from ser_kd.speaker.owner_loop import OwnerLoop, Voices
+from ser_kd.speaker.owner_loop import OwnerLoop
+from ser_kd.speaker.voice import Voice
 from ser_kd.students import saved
 from ser_kd.students.frontend import Corpus, Frontend
 from ser_kd.tflite.interpreters import TFLiteModel
@@ -34,6 +35,7 @@ class Model:
 
     asked: list
     heard: list
+    corpus: Corpus = CORPUS
 
     def predict_windows(self, windows, voice):
         self.asked.append(voice)
@@ -43,10 +45,6 @@ class Model:
         frame = np.array([np.square(windows).sum(), np.count_nonzero(windows)])
         self.heard.append(frame)
         return 1.0, frame, frame**2
-
-    @property
-    def voices(self) -> Voices:
-        return Voices(CORPUS, self.predict_windows, self.sums)
 
 
 @pytest.fixture
@@ -60,7 +58,7 @@ def path(tmp_path) -> Path:
 
 
 def test_an_answer_takes_what_was_known_before_it(model, path):
-    owner = OwnerLoop(path, model.voices, FRONTEND)
+    owner = OwnerLoop(path, model, FRONTEND)
     owner.predict_windows(np.zeros((2, 3 * RATE_HZ), np.float32))
     np.testing.assert_array_equal(model.asked[0], [CORPUS.mean_db, CORPUS.deviation_db])
     assert not path.exists()
@@ -69,35 +67,37 @@ def test_an_answer_takes_what_was_known_before_it(model, path):
     owner.predict_windows(np.zeros((1, 3 * RATE_HZ), np.float32))
     # By hand: one clip against a corpus that counts as eight.
     np.testing.assert_allclose(model.asked[1][0], model.heard[0] / 9, rtol=1e-6)
-    again = OwnerLoop(path, model.voices, FRONTEND)
-    assert again.known.clips == 1
+    again = OwnerLoop(path, model, FRONTEND)
+    assert again.voice.clips == 1
     path.unlink()
-    assert OwnerLoop(path, model.voices, FRONTEND).known.clips == 0
+    assert OwnerLoop(path, model, FRONTEND).voice.clips == 0
 
 
 def test_only_speech_is_learnt(model, path, rng):
-    owner = OwnerLoop(path, model.voices, FRONTEND)
+    owner = OwnerLoop(path, model, FRONTEND)
     hiss = (0.05 * rng.normal(size=2 * RATE_HZ)).astype(np.float32)
     for sound in (hiss, np.zeros(RATE_HZ, np.float32), np.zeros(0, np.float32), voice(0.05)):
         assert not owner.learn(sound)
-    assert (owner.known.clips, path.exists(), model.heard) == (0, False, [])
+    assert (owner.voice.clips, path.exists(), model.heard) == (0, False, [])
 
 
 def test_a_long_clip_is_heard_in_parts_and_its_noise_is_not(model, path):
-    owner = OwnerLoop(path, model.voices, FRONTEND)
+    owner = OwnerLoop(path, model, FRONTEND)
     assert owner.learn(np.concatenate([voice(2.5), np.zeros(5 * RATE_HZ // 2), voice(2.5)]))
-    assert owner.known.clips == len(model.heard) == 2
-    assert "owner: 2 clips known" in str(owner)
+    assert owner.voice.clips == len(model.heard) == 2
+    assert "voice: 2 clips known" in str(owner)
 
 
 def test_a_file_of_other_mel_bands_is_refused(model, path):
-    owner = OwnerLoop(path, model.voices, FRONTEND)
+    owner = OwnerLoop(path, model, FRONTEND)
     owner.learn(voice(2.0))
-    with pytest.raises(UserError, match=r"owner\.json: was learnt with the mel bands .*delete"):
-        OwnerLoop(path, model.voices, dataclasses.replace(FRONTEND, sample_rate_hz=8_000))
+    with pytest.raises(
+        UserError, match=r"owner\.json: the voice there was learnt with the mel bands"
+    ):
+        OwnerLoop(path, model, dataclasses.replace(FRONTEND, sample_rate_hz=8_000))
     path.write_text("{}")
     with pytest.raises(UserError, match="delete it to begin anew"):
-        OwnerLoop(path, model.voices, FRONTEND)
+        OwnerLoop(path, model, FRONTEND)
 
 
 def test_a_stream_learns_every_sample_once():
@@ -168,12 +168,12 @@ MODELS = ("student.keras", "export/student_int8.tflite", "export/student_wavefor
 def test_predict_learns_from_clip_to_clip(run, clips, path, capsys, name):
     model = run.directory / name
     plain = ask(capsys, model, *clips, "--json")[1]
-    arguments = model, *clips, "--json", "--owner-statistics", path
+    arguments = model, *clips, "--json", "--voice", path
     status, lines, err = ask(capsys, *arguments)
     assert status == 0
     assert [line.split(";")[0] for line in err] == [
-        "owner: 0 clips known",
-        "owner: 3 clips known",  # not the hiss
+        "voice: 0 clips known",
+        "voice: 3 clips known",  # not the hiss
     ]
     probs = [list(json.loads(line)["probabilities"].values()) for line in lines]
     before = [list(json.loads(line)["probabilities"].values()) for line in plain]
@@ -182,7 +182,7 @@ def test_predict_learns_from_clip_to_clip(run, clips, path, capsys, name):
 
     # The whole loop by hand: the log-mel layer, NumPy, the student.
     predictor = Predictor.load(run.student_path)
-    frontend, corpus = predictor.frontend, predictor.voices.corpus
+    frontend, corpus = predictor.frontend, predictor.adaptation.corpus
     known, logmel = OwnerStatistics(), LogMel(frontend.logmel)
     target = corpus.mean_db, corpus.deviation_db
     student = saved.keras_logits(saved.load_keras(run.student_path))
@@ -200,7 +200,7 @@ def test_predict_learns_from_clip_to_clip(run, clips, path, capsys, name):
         np.testing.assert_allclose(probs[number], expected, atol=atol)
         if number != 2:
             known = known.heard(frames[0][(frames[0] > -80.0).any(axis=1)])
-    kept = OwnerStatistics.read(path)
+    kept = Voice.load(path).statistics
     assert kept.frames == known.frames
     np.testing.assert_allclose(kept.total, known.total, atol=0.05 * known.frames)
 
@@ -213,11 +213,11 @@ def test_predict_learns_from_clip_to_clip(run, clips, path, capsys, name):
 def test_a_stream_learns_on_the_command_line(run, tmp_path, path, capsys):
     soundfile.write(tmp_path / "talk.wav", voice(3.3), RATE_HZ)
     model = run.export_dir / "student_waveform.tflite"
-    arguments = "--stream", model, tmp_path / "talk.wav", "--owner-statistics", path
+    arguments = "--stream", model, tmp_path / "talk.wav", "--voice", path
     status, lines, err = ask(capsys, *arguments)
     assert (status, len(lines)) == (0, 6)
     # Windows of 1 s, one after the other.
-    assert err[-1] == f"owner: 3 clips known; to forget them, delete {path}"
+    assert err[-1] == f"voice: 3 clips known; to forget them, delete {path}"
 
 
 def test_older_exports_say_what_is_missing(run, clips, path, tmp_path, capsys):
@@ -229,10 +229,10 @@ def test_older_exports_say_what_is_missing(run, clips, path, tmp_path, capsys):
     told.write_text(json.dumps(facts))
     model = tmp_path / "student_int8.tflite"
     assert ask(capsys, model, clips[0])[0] == 0
-    status, lines, err = ask(capsys, model, clips[0], "--owner-statistics", path)
+    status, lines, err = ask(capsys, model, clips[0], "--voice", path)
     assert (status, lines) == (2, [])
-    assert "student_int8.tflite cannot learn its owner's voice" in err[0]
-    assert "python -m export RUN_DIR" in err[0]
+    assert "student_int8.tflite cannot be adapted to a voice" in err[0]
+    assert "ser-kd export RUN" in err[0]
     for wrong in ({"mean_db": [1.0]}, {**corpus, "deviation_db": [0.0] * 32}, [1]):
         told.write_text(json.dumps({**facts, "corpus": wrong}))
         with pytest.raises(UserError, match="not a front end's description"):

@@ -12,7 +12,7 @@ from keras import layers
 
 from ser_kd.config import StudentConfig, config_from_dict
 from ser_kd.errors import UserError
-from ser_kd.export import export_run
+from ser_kd.export.run import export_run
 from ser_kd.inference.predictor import Predictor
 from ser_kd.pipeline import students
 from ser_kd.pipeline.teachers import all_teacher_targets
