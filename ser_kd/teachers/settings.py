@@ -23,7 +23,7 @@ from ser_kd.config.fields import nearest, out_of_range, setting
 from ser_kd.errors import UserError
 from ser_kd.teachers.sources import ModalitySource
 
-_ONE_LAYER = FitConfig(epochs=30, batch_size=64, learning_rate=1e-3)
+_FIT_ON_VECTORS = FitConfig(epochs=30, batch_size=64, learning_rate=1e-3)
 
 
 @dataclass(frozen=True)
@@ -275,7 +275,7 @@ class FusionTeacherConfig(VectorsTeacherConfig):
     dropout: float = setting(0.2, at_least=0, below=1)
     context_clips: int = setting(0, at_least=0, at_most=100)
     graph: bool = False
-    fit: FitConfig = _ONE_LAYER
+    fit: FitConfig = _FIT_ON_VECTORS
 
     @property
     def spelt(self) -> Mapping[str, str]:
@@ -349,7 +349,7 @@ class DimensionalTeacherConfig(VectorsTeacherConfig):
     dropout: float = setting(0.5, at_least=0, below=1)
     dimension_weight: float = setting(1.0, above=0)
     label_weight: float = setting(0.5, above=0)
-    fit: FitConfig = _ONE_LAYER
+    fit: FitConfig = _FIT_ON_VECTORS
 
     @property
     def spelt(self) -> Mapping[str, str]:
