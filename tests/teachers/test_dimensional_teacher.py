@@ -397,7 +397,7 @@ def test_folds_without_ratings_and_vectors_of_another_size(corpus, sources, fitt
         ({"sources": {"a": "hubert.npz"}}, "teachers.vad.sources.a = 'hubert.npz' is no source"),
         ({"sources": {"a": "teacher:x"}}, "teachers.vad needs the teacher 'x'"),
         ({"sources": {"a": "teacher:vad"}}, "in a circle|folds|embedding"),
-        ({"label_weight": 0}, "teachers.vad.label_weight = 0.*asked for the categories"),
+        ({"label_weight": 0}, "teachers.vad.label_weight = 0.* above 0"),
         ({"dimension_weight": 0}, "teachers.vad.dimension_weight = 0"),
         ({"dropout": 1}, "teachers.vad.dropout = 1"),
         ({"in_fold": True}, "unknown key 'teachers.vad.in_fold'"),
