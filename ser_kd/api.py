@@ -83,8 +83,8 @@ class Model:
         """The prediction for an audio file, or for samples.
 
         Args:
-            clip: A file (WAV, FLAC, Ogg or MP3; any rate and number of channels, whose mean is
-                taken), or samples as ``probabilities`` takes them.
+            clip: A file (WAV, FLAC, Ogg or MP3, M4A where ffmpeg is installed; any rate and number
+                of channels, whose mean is taken), or samples as ``probabilities`` takes them.
             rate_hz: Of the samples; a file has its own.
             voice: What is known of who speaks.
 
