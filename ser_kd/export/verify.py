@@ -68,7 +68,7 @@ def compare(path: Path, reference: Reference) -> dict[str, Any]:
     model = TFLiteModel(path)
     logits = _logits(model, reference)
     expected = reference.logits
-    if model.hears_waveforms:
+    if model.takes_waveforms:
         # It gives probabilities: their logarithms are logits that have been divided already.
         scaled = expected.astype(np.float64) / reference.temperature
         expected = np.log(np.maximum(softmax(scaled), _LEAST))
@@ -104,7 +104,7 @@ def compare(path: Path, reference: Reference) -> dict[str, Any]:
 def _logits(model: TFLiteModel, reference: Reference) -> np.ndarray:
     """``[windows, classes]``; of a waveform model, logarithms of its probabilities."""
     classes, name = reference.logits.shape[1], model.name
-    if not model.hears_waveforms:
+    if not model.takes_waveforms:
         check_model(model.predict, reference.windows[:4], classes, name)
         return model.predict(reference.windows)
     some = next(reference.pcm())[:4]

@@ -19,7 +19,7 @@ def load(path: Path, frontend: Frontend) -> "WaveformStudent | LogMelStudent":
         UserError: It is missing, damaged, or no interpreter runs it.
     """
     model = TFLiteModel(path)
-    return (WaveformStudent if model.hears_waveforms else LogMelStudent)(model, frontend)
+    return (WaveformStudent if model.takes_waveforms else LogMelStudent)(model, frontend)
 
 
 class WaveformStudent:

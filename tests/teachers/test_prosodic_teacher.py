@@ -193,7 +193,7 @@ def test_descriptors_are_kept_by_content(tmp_path, monkeypatch, capsys):
     arrays = clips_of(parts)
     found = Descriptors(tmp_path, "toy", 16_000, "t").frames(arrays)
     assert heard == [1_700, 900, 400]  # the longest first
-    assert "t: described 3 of 3 clips" in capsys.readouterr().out
+    assert "t: described 3 clips in" in capsys.readouterr().out
     assert found.lengths.tolist() == [6, 11, 3]
     assert (found.ids, found.cell_samples, found.padding) == (arrays.ids, 160, 0.0)
     np.testing.assert_array_equal(found.samples, arrays.samples)
@@ -353,8 +353,8 @@ def test_its_networks_can_be_loaded_where_nothing_of_it_was_imported(fitted):
     run, _, _ = fitted
     path = run.teacher_dir("p") / "fold_0" / "member_0.keras"
     program = (
-        "import pathlib, sys, keras; from ser_kd.students.saved import load_keras; "
-        "print(load_keras(pathlib.Path(sys.argv[1])).input_shape); "
+        "import pathlib, sys, keras; from ser_kd.teachers.saved import load_network; "
+        "print(load_network(pathlib.Path(sys.argv[1])).input_shape); "
         "print('ser_kd>TextClassifier' in keras.saving.get_custom_objects())"
     )
     result = subprocess.run(
