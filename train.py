@@ -1,62 +1,18 @@
-"""From a folder of speech to a phone-ready file.
+"""``python train.py``, from a checkout; installed: ``ser-kd train``.
 
 python train.py                                                  the demo: no download
 python train.py --recipe crema_d_cpu --data-dir ~/CREMA-D        real speech
 """
 
-import argparse
-import json
 import sys
-from pathlib import Path
+from collections.abc import Sequence
 
-from ser_kd.commands.cli import guarded
-from ser_kd.config import Config, load_config, recipe_names
-
-
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--recipe",
-        default="demo",
-        metavar="NAME|FILE",
-        help=f"a shipped recipe ({', '.join(recipe_names())}) or a .toml file; default: demo",
-    )
-    parser.add_argument("--data-dir", help="the corpus's folder")
-    parser.add_argument("--metadata-dir", help="the folder of the corpus's CSV files")
-    parser.add_argument("--run-dir", type=Path, help="default: runs/<recipe>")
-    parser.add_argument("--seed", type=int, help="of weights, order, augmentation; default: 0")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="SECTION.KEY=VALUE",
-        help="changes a setting of the recipe; may be repeated",
-    )
-    parsed = parser.parse_args(arguments)
-    return guarded(lambda: _train(_config(parsed), parsed.run_dir))
+from ser_kd.commands.main import run_alone
 
 
-def _config(parsed: argparse.Namespace) -> Config:
-    overrides = list(parsed.set)
-    for key, value in (
-        ("corpus.data_dir", parsed.data_dir),
-        ("corpus.metadata_dir", parsed.metadata_dir),
-    ):
-        if value is not None:
-            overrides.append(f"{key}={json.dumps(value, ensure_ascii=False)}")
-    if parsed.seed is not None:
-        overrides.append(f"seed={parsed.seed}")
-    return load_config(parsed.recipe, overrides)
-
-
-def _train(config: Config, run_dir: Path | None) -> int:
-    # Imported late: a wrong argument should not wait for TensorFlow.
-    from ser_kd.pipeline import road
-
-    road.train(config, run_dir)
-    return 0
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs ``ser-kd train``; gives the exit status."""
+    return run_alone("train", arguments)
 
 
 if __name__ == "__main__":

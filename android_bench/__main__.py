@@ -2,7 +2,7 @@
 
 import sys
 
-from ser_kd.android_bench.__main__ import main
+from ser_kd.commands.bench import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,8 +1,8 @@
-"""``python -m export RUN_DIR``, from a checkout; installed: ``ser-kd export``."""
+"""``python -m export RUN``, from a checkout; installed: ``ser-kd export``."""
 
 import sys
 
-from ser_kd.export.__main__ import main
+from ser_kd.commands.main import run_alone
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_alone("export"))

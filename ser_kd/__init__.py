@@ -1,24 +1,25 @@
-"""Speech emotion recognition by knowledge distillation, ending on a phone."""
+"""Speech emotion recognition by knowledge distillation, ending on a phone.
 
-from pathlib import Path
+model = ser_kd.load()
+model.predict("clip.wav").label
+"""
+
+import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ser_kd.encoder.model import SpeechEncoder
+    from ser_kd.api import Model, Prediction, Voice, load, load_encoder
 
-__all__ = ["__version__", "load_encoder"]
+__all__ = ["Model", "Prediction", "Voice", "__version__", "load", "load_encoder"]
 __version__ = "0.1.0"
 
 
-def load_encoder(name_or_folder: str | Path, **options: Any) -> "SpeechEncoder":
-    """A published Wav2Vec2, HuBERT or WavLM encoder: ``ser_kd.encoder.checkpoint.load_encoder``.
+def __getattr__(name: str) -> Any:
+    """Imports the front door when it is first used (PEP 562): commands need not wait for NumPy."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module("ser_kd.api"), name)
 
-    Example:
-        >>> encoder = load_encoder("facebook/wav2vec2-base")  # doctest: +SKIP
-        >>> encoder(encoder.preprocess(waveforms)).shape  # doctest: +SKIP
-        TensorShape([4, 149, 768])
-    """
-    # Here, since TensorFlow takes seconds to import.
-    from ser_kd.encoder.checkpoint import load_encoder
 
-    return load_encoder(name_or_folder, **options)
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

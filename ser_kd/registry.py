@@ -3,6 +3,37 @@
 import importlib
 from typing import Any
 
+from ser_kd.errors import UserError
+
+
+class MissingPackageError(UserError, ImportError):
+    """A package of an extra is not installed; the message names the extra."""
+
+
+EXTRAS = {
+    "train": (
+        "tensorflow",
+        "keras",
+        "tensorboard",
+        "transformers",
+        "huggingface_hub",
+        "safetensors",
+        "ml_dtypes",
+        "librosa",
+        "sklearn",
+        "scipy",
+        "jinja2",
+        "matplotlib",
+        "flatbuffers",
+    ),
+    "demo": ("espeakng_loader",),
+    "android": ("adbutils",),
+    "listen": ("sounddevice",),
+    "prosody": ("opensmile",),
+    "text": ("keras_hub",),
+}
+"""The packages that an extra of ``pip install 'ser-kd[EXTRA]'`` brings along, as imported."""
+
 
 def load_object(place: str) -> Any:
     """The object at ``package.module:name``.
@@ -12,6 +43,7 @@ def load_object(place: str) -> Any:
 
     Raises:
         ValueError: ``place`` is not written as ``package.module:name``.
+        MissingPackageError: The module needs a package of an extra that is not installed.
 
     Example:
         >>> load_object("pathlib:Path").__name__
@@ -20,4 +52,21 @@ def load_object(place: str) -> Any:
     module, separator, name = place.partition(":")
     if not (module and separator and name):
         raise ValueError(f"a place is written as package.module:name, got {place!r}")
-    return getattr(importlib.import_module(module), name)
+    try:
+        return getattr(importlib.import_module(module), name)
+    except ModuleNotFoundError as error:
+        missing = missing_extra(error)
+        if missing is None:
+            raise
+        raise missing from error
+
+
+def missing_extra(error: ModuleNotFoundError) -> MissingPackageError | None:
+    """What to install, if a package of an extra is missing; None = it is something else."""
+    package = (error.name or "").partition(".")[0]
+    for extra, packages in EXTRAS.items():
+        if package in packages:
+            return MissingPackageError(
+                f"the package {package} is not installed: pip install 'ser-kd[{extra}]'"
+            )
+    return None

@@ -10,10 +10,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from ser_kd.android_bench.adb import Device, hash_file
+from ser_kd.android_bench.adb import hash_file
+from ser_kd.android_bench.device import Device
 from ser_kd.android_bench.errors import BenchError
 from ser_kd.android_bench.model import Model
-from ser_kd.android_bench.runner import REMOTE, Attempt, Options, copy_models, remote_model, remove
+from ser_kd.android_bench.options import Options
+from ser_kd.android_bench.route import REMOTE, Attempt, copy_models, remote_model, remove
 
 PACKAGE = "org.tensorflow.lite.benchmark"
 _ACTIVITY = f"{PACKAGE}/.BenchmarkModelActivity"
@@ -24,12 +26,13 @@ _BROKEN = re.compile(r"FATAL EXCEPTION|Fatal signal|Benchmarking failed|Failed t
 
 
 class ApkRoute:
-    """TensorFlow Lite's benchmark app."""
+    """TensorFlow Lite's benchmark app.
+
+    Raises:
+        BenchError: The file is no app, or the options ask for what an app cannot do.
+    """
 
     def __init__(self, device: Device, apk: Path, options: Options) -> None:
-        """Raises:
-        BenchError: The file is no app, or the options ask for what an app cannot do.
-        """
         try:
             with apk.open("rb") as file:
                 magic = file.read(4)

@@ -1,4 +1,4 @@
-"""The process in which ``--host`` runs one model: ``python -m android_bench.child``.
+"""The process in which ``--host`` runs one model: ``python -m ser_kd.android_bench.child``.
 
 A line with a number on stdin lets it run that many inferences; it answers with their times in ms.
 The first answer begins with the time that loading took. To 0 it answers with the peak memory in
@@ -57,9 +57,8 @@ def _peak_bytes() -> int:
         status = Path("/proc/self/status").read_text(encoding="ascii")
         return int(status.split("VmHWM:")[1].split()[0]) * 1024
     except (OSError, IndexError):  # no /proc: macOS, where ru_maxrss is in bytes
-        import resource
-
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        resource: Any = importlib.import_module("resource")  # Windows has none
+        return int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 
 def _serve(arguments: list[str], answers: IO[str]) -> None:

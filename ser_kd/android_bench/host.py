@@ -21,8 +21,8 @@ from typing import IO, Any, cast
 from ser_kd.android_bench.errors import BenchError
 from ser_kd.android_bench.matrix import Configuration
 from ser_kd.android_bench.model import Model
+from ser_kd.android_bench.options import Options
 from ser_kd.android_bench.results import Record, Store
-from ser_kd.android_bench.runner import Options
 from ser_kd.android_bench.verdict import FAILED, FELL_BACK, OK, UNSUPPORTED
 
 _TURNS = 10

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from ser_kd.android_bench.adb import Device
+from ser_kd.android_bench.device import Device
 from ser_kd.android_bench.errors import BenchError
 
 _FIXED = "cmd power set-fixed-performance-mode-enabled"

@@ -68,6 +68,7 @@ class Store:
 
     @property
     def results(self) -> list[Record]:
+        """The runs so far, those that do not count among them."""
         records: list[Record] = self.content["results"]
         return records
 

@@ -7,7 +7,7 @@ be read in what came back.
 
 from collections.abc import Mapping, Sequence
 
-from ser_kd.android_bench.parse import Log
+from ser_kd.android_bench.tool_output.figures import Log
 
 OK = "ok"
 FELL_BACK = "fell back"

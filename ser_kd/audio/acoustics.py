@@ -15,6 +15,7 @@ _DB = 10.0 / np.log(10.0)
 _ATTENUATION_DB = (10.0, 70.0)
 _TALKERS = (4, 7)
 _WAVES = 4
+_LEAST_POWER = 1e-20
 
 
 def add_noise(
@@ -24,17 +25,17 @@ def add_noise(
     floor_db: float,
     seed: tf.Tensor,
 ) -> tf.Tensor:
-    """Adds stationary noise of random colour (white to brown) at a random distance.
+    """Adds stationary noise of random colour (white to brown) at a random signal-to-noise ratio.
 
     The mel power of Gaussian noise scatters by about 3 dB from frame to frame.
 
     Args:
         windows: ``[batch, frames, mels]`` in dB.
         probability: Of a clip's being changed.
-        snr_db: The least and the largest distance of the noise's mean level in dB below the
-            speech's power, which is the mean of the louder half of the frames. The noise's own
-            mean power is 1 to 5 dB nearer: slope and scatter make loud cells louder than they make
-            the others quiet. That of babble, below, is as far as it says.
+        snr_db: The lowest and the highest ratio of the speech's power to the noise's, in dB. Both
+            are means of linear power over mel cells: of the noise over the clip's frames, of the
+            speech over the louder half of them, so that pauses do not lower it. Frames that are
+            digital silence throughout, such as what follows a short clip, do not count.
         floor_db: The front end's floor; digital silence.
         seed: int ``[2]``.
     """
@@ -45,7 +46,7 @@ def add_noise(
         slope = uniform(seeds[1], (tf.shape(clean)[0], 1, 1), 0.0, 20.0)  # dB over the mel range
         tilt = slope * np.linspace(0.5, -0.5, mels, dtype=np.float32)
         noise = _power(tilt + 3.0 * tf.random.stateless_normal(tf.shape(clean), seeds[2]))
-        return _at_distance(clean, noise, snr_db, seeds[0])
+        return _mixed(clean, noise, snr_db, floor_db, seeds[0])
 
     return _some(windows, probability, floor_db, seeds[3], noisy)
 
@@ -57,7 +58,7 @@ def add_babble(
     floor_db: float,
     seed: tf.Tensor,
 ) -> tf.Tensor:
-    """Adds four to seven other clips of the batch, all equally loud, at a random distance.
+    """Adds four to seven other clips of the batch, all equally loud, at a random ratio.
 
     In a small batch the others come more than once, each time from another place.
 
@@ -72,7 +73,7 @@ def add_babble(
     batch, frames = tf.shape(windows)[0], tf.shape(windows)[1]
     others = tf.maximum(batch - 1, 1)
     power = _power(windows)
-    power /= _speech_power(power)[:, tf.newaxis, tf.newaxis]
+    power /= _speech_power(power, _recorded(windows, floor_db))[:, tf.newaxis, tf.newaxis]
 
     def noisy(clean: tf.Tensor, chosen: tf.Tensor) -> tf.Tensor:
         draws = tf.random.stateless_uniform(
@@ -89,8 +90,7 @@ def add_babble(
             turned = (tf.range(frames) + start[:, tf.newaxis]) % frames
             speaks = tf.cast(other < talkers, tf.float32)[:, tf.newaxis, tf.newaxis]
             babble += speaks * tf.gather(voice, turned, batch_dims=1)
-        babble /= tf.reduce_mean(babble, axis=(1, 2), keepdims=True)
-        return _at_distance(clean, babble, snr_db, seeds[0])
+        return _mixed(clean, babble, snr_db, floor_db, seeds[0])
 
     return _some(windows, probability, floor_db, seeds[3], noisy)
 
@@ -223,20 +223,37 @@ def _audible(clean: tf.Tensor, changed: tf.Tensor, floor_db: float) -> tf.Tensor
     return tf.where(clean > floor_db, tf.maximum(changed, floor_db), clean)
 
 
-def _at_distance(
-    clean: tf.Tensor, noise: tf.Tensor, snr_db: tuple[float, float], seed: tf.Tensor
+def _mixed(
+    clean: tf.Tensor,
+    noise: tf.Tensor,
+    snr_db: tuple[float, float],
+    floor_db: float,
+    seed: tf.Tensor,
 ) -> tf.Tensor:
-    """``clean`` in dB, and ``noise`` as a power whose level, 1, is so many dB below the speech."""
-    power = _power(clean)
+    """``clean`` in dB and ``noise`` as a power of any scale, mixed at a random ratio; in dB."""
+    power, recorded = _power(clean), _recorded(clean, floor_db)
     snr = uniform(seed, (tf.shape(clean)[0],), *snr_db)
-    level = _speech_power(power) * _power(-snr)
-    return _db(power + level[:, tf.newaxis, tf.newaxis] * noise)
+    noise = tf.where(clean > floor_db, noise, 0.0)  # what the clip will have of it
+    frames = tf.cast(recorded, tf.float32)
+    noise_power = tf.reduce_sum(frames * tf.reduce_mean(noise, axis=2), axis=1)
+    noise_power /= tf.maximum(tf.reduce_sum(frames, axis=1), 1.0)
+    scale = _speech_power(power, recorded) * _power(-snr) / tf.maximum(noise_power, _LEAST_POWER)
+    return _db(power + scale[:, tf.newaxis, tf.newaxis] * noise)
 
 
-def _speech_power(power: tf.Tensor) -> tf.Tensor:
-    """Mean of the louder half of the frames: of the speech, not the pauses or the padding."""
-    frame_power = tf.reduce_mean(power, axis=2)
-    return tf.reduce_mean(tf.math.top_k(frame_power, power.shape[1] // 2).values, axis=1)
+def _recorded(windows: tf.Tensor, floor_db: float) -> tf.Tensor:
+    """Frames that are more than digital silence, bool ``[batch, frames]``."""
+    return tf.reduce_any(windows > floor_db, axis=2)
+
+
+def _speech_power(power: tf.Tensor, recorded: tf.Tensor) -> tf.Tensor:
+    """Mean over the louder half of the recorded frames ``[batch]``: speech without its pauses."""
+    frame_power = tf.where(recorded, tf.reduce_mean(power, axis=2), 0.0)
+    count = tf.maximum(tf.reduce_sum(tf.cast(recorded, tf.int32), axis=1) // 2, 1)
+    louder = tf.range(power.shape[1]) < count[:, tf.newaxis]
+    loudest_first = tf.where(louder, tf.sort(frame_power, direction="DESCENDING"), 0.0)
+    mean = tf.reduce_sum(loudest_first, axis=1) / tf.cast(count, tf.float32)
+    return tf.maximum(mean, _LEAST_POWER)
 
 
 def _power(decibels: tf.Tensor) -> tf.Tensor:

@@ -1,1 +1,1 @@
-"""The command line: every argument parser."""
+"""The command line: one module per command; argparse and late imports are here and nowhere else."""

@@ -1,6 +1,5 @@
 """What every command has in common: errors of the user are one line, never a stack trace."""
 
-import contextlib
 import errno
 import importlib.abc
 import importlib.machinery
@@ -8,19 +7,20 @@ import importlib.util
 import logging
 import os
 import sys
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from types import ModuleType
 
 from ser_kd.errors import UserError
+from ser_kd.quiet import stderr_held
+from ser_kd.registry import missing_extra
 
 
 def guarded(main: Callable[[], int]) -> int:
     """Runs ``main`` and turns what a user can mend into one line on stderr.
 
     Returns:
-        The exit status: that of ``main``; 2 after a ``UserError`` or an error of the operating
-        system (a full disk, a missing permission); 130 after Ctrl-C.
+        The exit status: that of ``main``; 2 after a ``UserError``, a package that is not installed
+        or an error of the operating system (a full disk, a missing permission); 130 after Ctrl-C.
     """
     # TensorFlow's own start-up chatter hides the lines that matter.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -32,6 +32,11 @@ def guarded(main: Callable[[], int]) -> int:
         return main()
     except UserError as error:
         _complain(str(error))
+    except ModuleNotFoundError as error:
+        missing = missing_extra(error)
+        if missing is None:
+            raise
+        _complain(str(missing))
     except BrokenPipeError:
         # The reader of our output went away (``| head``): nothing to report, nobody to report to.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -59,31 +64,6 @@ def _disk_full(error: OSError) -> bool:
     # NumPy's short writes have no number: "777221 requested and 522176 written".
     short = error.errno is None and str(error).endswith(" written")
     return short or error.errno in (errno.ENOSPC, errno.EDQUOT)
-
-
-@contextlib.contextmanager
-def stderr_held() -> Iterator[None]:
-    """Holds back what the block writes to file descriptor 2, libraries' C++ code included.
-
-    It is shown if the block fails, else dropped.
-    """
-    try:
-        terminal = os.dup(2)
-    except OSError:  # stderr is closed: nothing to hold back
-        yield
-        return
-    with tempfile.TemporaryFile() as held:
-        os.dup2(held.fileno(), 2)
-        try:
-            yield
-        except Exception:
-            held.seek(0)
-            with open(terminal, "wb", buffering=0, closefd=False) as shown:
-                shown.write(held.read())
-            raise
-        finally:
-            os.dup2(terminal, 2)
-            os.close(terminal)
 
 
 class _QuietTensorFlow(importlib.abc.MetaPathFinder):

@@ -1,150 +1,18 @@
-"""``python -m ser_kd data CORPUS DIR``: what is in a folder of speech, and what is wrong with it.
-
-Unlike ``load_corpus`` this decodes every file.
-"""
+"""Say what is in a folder of speech, and what is wrong with it; every file is decoded."""
 
 import argparse
-import hashlib
-import os
 import sys
-import time
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
 
-import numpy as np
-
-from ser_kd.audio.decoding import AudioError, decode, is_silent
 from ser_kd.config import AudioConfig, CorpusConfig
-from ser_kd.corpora import CORPORA, demo_folder, find_reader, load_corpus
-from ser_kd.corpora.clip import Clip, Corpus
-from ser_kd.corpora.download import download_crema_d
-from ser_kd.corpora.ratings import dimensions_of, read_ratings
-from ser_kd.corpora.splits import Splits, split_corpus
 from ser_kd.errors import UserError
-
-VERY_SHORT_SECONDS = 0.1
-
-_NAMES_SHOWN = 5
-_PROGRESS_SECONDS = 5.0
-
-
-@dataclass(frozen=True)
-class FileFinding:
-    """What decoding one file showed.
-
-    Attributes:
-        name: Relative to the corpus's folder.
-        seconds: Length; 0 where unreadable.
-        error: Why it cannot be read; empty where it can.
-        silent: No sound in it.
-        content_sha256: Of the decoded samples (hex); empty where unreadable.
-    """
-
-    name: str
-    seconds: float
-    error: str
-    silent: bool
-    content_sha256: str
-
-
-@dataclass(frozen=True)
-class CorpusReport:
-    """What was found.
-
-    Attributes:
-        corpus: The clips, and what was left out.
-        splits: None where the corpus cannot be split; ``split_error`` says why.
-        split_error: One line, or empty.
-        findings: One for every audio file, clips and others, in order of name.
-        duplicates: Groups of names with the same sound (silent files aside).
-    """
-
-    corpus: Corpus
-    splits: Splits | None
-    split_error: str
-    findings: tuple[FileFinding, ...]
-    duplicates: tuple[tuple[str, ...], ...]
-
-    @property
-    def unreadable(self) -> tuple[FileFinding, ...]:
-        return tuple(finding for finding in self.findings if finding.error)
-
-    @property
-    def silent(self) -> tuple[FileFinding, ...]:
-        return tuple(finding for finding in self.findings if finding.silent)
-
-    @property
-    def very_short(self) -> tuple[FileFinding, ...]:
-        return tuple(
-            finding
-            for finding in self.findings
-            if not finding.error and finding.seconds < VERY_SHORT_SECONDS
-        )
-
-    @property
-    def clip_seconds(self) -> tuple[float, ...]:
-        """Lengths of the readable clips, in order of name."""
-        names = {_relative(clip.path, self.corpus.folder) for clip in self.corpus.clips}
-        return tuple(
-            finding.seconds
-            for finding in self.findings
-            if finding.name in names and not finding.error
-        )
-
-
-def inspect_corpus(
-    config: CorpusConfig,
-    audio_config: AudioConfig,
-    progress: Callable[[str], None] = lambda _: None,
-) -> CorpusReport:
-    """Lists, splits and decodes a corpus.
-
-    Args:
-        config: Which corpus, where.
-        audio_config: How to decode.
-        progress: Takes one line of text, every few seconds.
-
-    Raises:
-        UserError: as ``load_corpus``. Files that cannot be read are findings, not errors.
-    """
-    corpus = load_corpus(config)
-    splits, split_error = None, ""
-    try:
-        splits = split_corpus(corpus, config)
-    except UserError as error:
-        split_error = str(error)
-    paths = {_relative(clip.path, corpus.folder): clip.path for clip in corpus.clips}
-    # Dropped files too: a duplicate of one of them is worth knowing.
-    dropped = {name: corpus.folder / name for name in corpus.dropped}
-    paths |= {name: path for name, path in dropped.items() if path.is_file()}
-    findings = _decode_all(dict(sorted(paths.items())), audio_config, progress)
-    names_of_content = defaultdict(list)
-    for finding in findings:
-        if not finding.error and not finding.silent:
-            names_of_content[finding.content_sha256].append(finding.name)
-    duplicates = tuple(tuple(names) for names in names_of_content.values() if len(names) > 1)
-    return CorpusReport(corpus, splits, split_error, findings, duplicates)
-
-
-def print_report(report: CorpusReport, write: Callable[[str], None] = print) -> None:
-    """Writes the report as text, line by line."""
-    corpus = report.corpus
-    write(f"{corpus.name}: {corpus.folder}" + (" (synthetic speech)" if corpus.synthetic else ""))
-    _write_counts(report, write)
-    if report.splits is not None:
-        write("")
-        _write_table(report.splits, corpus.labels, write)
-    else:
-        write(f"no splits: {report.split_error}")
-    write("")
-    _write_problems(report, write)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments of ``python -m ser_kd data``."""
+    """The command line of ``ser-kd data``."""
+    from ser_kd.corpora import CORPORA
+
     parser.add_argument("corpus", help=", ".join(CORPORA))
     parser.add_argument(
         "directory", nargs="?", default="", help="the folder with the clips (demo: made if missing)"
@@ -173,32 +41,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(args: argparse.Namespace) -> int:
-    """Runs ``python -m ser_kd data`` with parsed arguments; returns the exit status.
+def run(arguments: argparse.Namespace) -> int:
+    """Prints a report of the folder.
+
+    Returns:
+        0.
 
     Raises:
-        UserError: wrong arguments, or nothing usable in the folder.
+        UserError: Wrong arguments, or nothing usable in the folder.
     """
-    find_reader(args.corpus)
+    from ser_kd.corpora import find_reader
+    from ser_kd.corpora.inspect import inspect_corpus, print_report
+    from ser_kd.registry import load_object
+
+    reader = find_reader(arguments.corpus)
     config = CorpusConfig(
-        name=args.corpus,
-        data_dir=args.directory,
-        metadata_dir=args.metadata_dir,
-        folds=args.folds,
-        fold=args.fold,
-        label_map=_parse_label_map(args.label_map),
-        allow_unknown_speakers=args.allow_unknown_speakers,
+        name=arguments.corpus,
+        data_dir=arguments.directory,
+        metadata_dir=arguments.metadata_dir,
+        folds=arguments.folds,
+        fold=arguments.fold,
+        label_map=_parse_label_map(arguments.label_map),
+        allow_unknown_speakers=arguments.allow_unknown_speakers,
     )
-    if args.download:
-        if args.corpus != "crema_d":
-            raise UserError(f"--download fetches crema_d only, not {args.corpus!r}")
-        if not args.directory:
-            raise UserError(
-                "--download needs a folder: python -m ser_kd data crema_d DIR --download"
-            )
-        download_crema_d(Path(args.directory).expanduser(), progress=_to_stderr)
-    if args.corpus == "demo":
-        demo_folder(config, progress=_show_demo_clip)
+    if arguments.download:
+        if reader.download is None:
+            raise UserError(f"--download fetches crema_d only, not {arguments.corpus!r}")
+        if not arguments.directory:
+            raise UserError("--download needs a folder: ser-kd data crema_d DIR --download")
+        download = load_object(reader.download)
+        download(Path(arguments.directory).expanduser(), progress=_to_stderr)
     print_report(inspect_corpus(config, AudioConfig(), progress=_to_stderr))
     return 0
 
@@ -215,129 +87,3 @@ def _parse_label_map(items: Iterable[str]) -> dict[str, str]:
 
 def _to_stderr(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
-
-
-def _show_demo_clip(done: int, total: int) -> None:
-    if done % 200 == 0 or done == total:
-        _to_stderr(f"demo corpus: {done:,}/{total:,} clips spoken")
-
-
-def _relative(path: Path, folder: Path) -> str:
-    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
-
-
-def _decode_all(
-    paths: dict[str, Path], audio_config: AudioConfig, progress: Callable[[str], None]
-) -> tuple[FileFinding, ...]:
-    def examine(item: tuple[str, Path]) -> FileFinding:
-        name, path = item
-        try:
-            waveform = decode(path, audio_config.sample_rate_hz, audio_config.decoder)
-        except AudioError as error:
-            return FileFinding(name, 0.0, str(error).removeprefix(f"{path}: "), False, "")
-        return FileFinding(
-            name=name,
-            seconds=len(waveform) / audio_config.sample_rate_hz,
-            error="",
-            silent=is_silent(waveform),
-            content_sha256=hashlib.sha256(waveform.tobytes()).hexdigest(),
-        )
-
-    findings = []
-    started = last_shown = time.monotonic()
-    progress(f"reading {len(paths):,} files")
-    pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
-    try:
-        for finding in pool.map(examine, paths.items()):
-            findings.append(finding)
-            now = time.monotonic()
-            if now - last_shown >= _PROGRESS_SECONDS:
-                last_shown = now
-                remaining = (now - started) / len(findings) * (len(paths) - len(findings))
-                progress(f"{len(findings):,}/{len(paths):,} files, about {remaining:.0f} s left")
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-    return tuple(findings)
-
-
-def _write_counts(report: CorpusReport, write: Callable[[str], None]) -> None:
-    corpus = report.corpus
-    speakers = {clip.speaker for clip in corpus.clips if clip.speaker_known}
-    unknown = sum(not clip.speaker_known for clip in corpus.clips)
-    write(f"files     {len(report.findings):,}")
-    write(f"clips     {len(corpus.clips):,}")
-    write(f"speakers  {len(speakers):,}" + (f" ({unknown:,} clips: unknown)" if unknown else ""))
-    counts = Counter(clip.emotion for clip in corpus.clips)
-    write("labels    " + ", ".join(f"{label} {counts[label]:,}" for label in corpus.labels))
-    if any({"ratings", "votes"} & set(clip.attributes) for clip in corpus.clips):
-        write(f"ratings   {_ratings(corpus)}")
-    if seconds := report.clip_seconds:
-        write(
-            f"length    {min(seconds):.2f} to {max(seconds):.2f} s, mean "
-            f"{sum(seconds) / len(seconds):.2f} s, {sum(seconds) / 3600:.2f} h in all"
-        )
-
-
-def _ratings(corpus: Corpus) -> str:
-    """What continuous targets the clips have, or what is wrong with them."""
-    try:
-        dimensions = dimensions_of(corpus.name)
-        rated = ~np.isnan(read_ratings(corpus.clips, dimensions)).any(axis=1)
-    except UserError as error:
-        return str(error)
-    names = ", ".join(dimension.name for dimension in dimensions)
-    return f"{names}: {rated.sum():,} clips"
-
-
-def _write_table(splits: Splits, labels: tuple[str, ...], write: Callable[[str], None]) -> None:
-    width = max(6, *(len(label) for label in labels))
-    write(
-        f"{'split':<12}{'clips':>8}{'speakers':>10}  "
-        + " ".join(label.rjust(width) for label in labels)
-    )
-    for name, clips in _parts(splits):
-        counts = Counter(clip.emotion for clip in clips)
-        speakers = len({clip.speaker for clip in clips})
-        write(
-            f"{name:<12}{len(clips):>8,}{speakers:>10,}  "
-            + " ".join(f"{counts[label]:>{width},}" for label in labels)
-        )
-    if not splits.test:
-        write("(none of the test speakers is here)")
-    left_out = len(splits.train) - len(splits.training)
-    if left_out:
-        write(f"({left_out} of the training clips are known to be bad and not trained on)")
-
-
-def _parts(splits: Splits) -> tuple[tuple[str, tuple[Clip, ...]], ...]:
-    return (("train", splits.train), ("validation", splits.validation), ("test", splits.test))
-
-
-def _write_problems(report: CorpusReport, write: Callable[[str], None]) -> None:
-    corpus = report.corpus
-    _write_list(
-        "not used", [f"{name} ({reason})" for name, reason in corpus.dropped.items()], write
-    )
-    _write_list(
-        "not trained on",
-        [f"{clip_id} ({reason})" for clip_id, reason in corpus.left_out.items()],
-        write,
-    )
-    _write_list(
-        "unreadable", [f"{finding.name} ({finding.error})" for finding in report.unreadable], write
-    )
-    _write_list("silent", [finding.name for finding in report.silent], write)
-    _write_list("duplicates", [" = ".join(names) for names in report.duplicates], write)
-    _write_list(
-        f"shorter than {VERY_SHORT_SECONDS} s",
-        [f"{finding.name} ({finding.seconds:.3f} s)" for finding in report.very_short],
-        write,
-    )
-
-
-def _write_list(title: str, items: list[str], write: Callable[[str], None]) -> None:
-    write(f"{title}: {len(items):,}")
-    for item in items[:_NAMES_SHOWN]:
-        write(f"    {item}")
-    if len(items) > _NAMES_SHOWN:
-        write(f"    ... and {len(items) - _NAMES_SHOWN:,} more")

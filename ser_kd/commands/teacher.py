@@ -1,135 +1,10 @@
-"""``python -m ser_kd teacher inspect CHECKPOINT``: what a checkpoint is, and whether it loads."""
+"""Say what a checkpoint is, and whether it loads: ``ser-kd teacher inspect CHECKPOINT``."""
 
 import argparse
-import re
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING
-
-from ser_kd.encoder.checkpoint_files import MODEL_CARD
-from ser_kd.errors import UserError
-
-if TYPE_CHECKING:
-    from ser_kd.encoder.checkpoint import Checkpoint
-
-
-@dataclass(frozen=True)
-class CheckpointReport:
-    """What was found.
-
-    Attributes:
-        checkpoint: The architecture and where its files are.
-        files: Name -> bytes.
-        parameters: Of the encoder, without heads; 0 where it does not load.
-        frozen_parameters: Those of the convolutional front end, which fine-tuning leaves as it is.
-        license: The ``license`` field of the model card, or empty.
-        notices: What was left out, and what stays random.
-        error: Why the weights do not load; empty where they do.
-    """
-
-    checkpoint: "Checkpoint"
-    files: dict[str, int]
-    parameters: int = 0
-    frozen_parameters: int = 0
-    license: str = ""
-    notices: list[str] = field(default_factory=list)
-    error: str = ""
-
-    def __str__(self) -> str:
-        config = self.checkpoint.config
-        norm = "before" if config.do_stable_layer_norm else "after"
-        lines = [
-            ("checkpoint", self.checkpoint.name),
-            ("files in", str(self.checkpoint.folder)),
-            *(("", f"{name}  {_size(count)}") for name, count in self.files.items()),
-            ("license", self.license or "not stated in the files; see the model's page"),
-            ("family", config.model_type),
-            (
-                "front end",
-                f"{len(config.conv_dim)} convolutions to {config.conv_dim[-1]} channels, "
-                f"{config.feat_extract_norm} norm, {'with' if config.conv_bias else 'no'} bias",
-            ),
-            (
-                "transformer",
-                f"{config.num_hidden_layers} layers, {config.hidden_size} wide, "
-                f"{config.num_attention_heads} heads, norm {norm} each block",
-            ),
-            ("frame", self._frame()),
-            ("input", "normalised" if self.checkpoint.normalize_input else "as it is"),
-        ]
-        if self.error:
-            lines.append(("loads", f"NO: {self.error}"))
-        else:
-            front_end = f"{_millions(self.frozen_parameters)} of them in the front end"
-            lines += [
-                ("parameters", f"{_millions(self.parameters)}, {front_end}"),
-                ("in float32", _size(4 * self.parameters)),
-                *(("notice", notice) for notice in self.notices),
-                ("loads", "yes"),
-            ]
-        return "\n".join(f"{name:<12}{text}" for name, text in lines)
-
-    def _frame(self) -> str:
-        hop, heard = 1, 1
-        config = self.checkpoint.config
-        for kernel, stride in zip(config.conv_kernel[::-1], config.conv_stride[::-1], strict=True):
-            hop, heard = hop * stride, (heard - 1) * stride + kernel
-        return f"every {hop / 16:.4g} ms, hears {heard / 16:.4g} ms of speech at 16 kHz"
-
-
-def inspect_checkpoint(name_or_folder: str | Path) -> CheckpointReport:
-    """Reads a checkpoint, weights included.
-
-    Args:
-        name_or_folder: See ``ser_kd.encoder.checkpoint.load_encoder``.
-
-    Raises:
-        UserError: It is not found, or its architecture cannot be built. Weights that do not load
-            are no error but part of the report.
-    """
-    from ser_kd.encoder.checkpoint import open_checkpoint  # here: it brings in TensorFlow
-
-    checkpoint = open_checkpoint(name_or_folder)
-    paths = sorted(path for path in checkpoint.folder.iterdir() if path.is_file())
-    files = {path.name: path.stat().st_size for path in paths}
-    stated = _license(checkpoint.folder)
-    notices: list[str] = []
-    try:
-        encoder = checkpoint.encoder(notify=notices.append)
-    except UserError as error:
-        return CheckpointReport(checkpoint, files, license=stated, error=str(error))
-    return CheckpointReport(
-        checkpoint,
-        files,
-        parameters=encoder.count_params(),
-        frozen_parameters=encoder.feature_encoder.count_params(),
-        license=stated,
-        notices=[line.strip().removeprefix(f"{checkpoint.name}: ") for line in notices],
-    )
-
-
-def _license(folder: Path) -> str:
-    """The license field of the model card's front matter."""
-    path = folder / MODEL_CARD
-    if not path.is_file():
-        return ""
-    text = path.read_text(encoding="utf-8", errors="replace")
-    front = re.match(r"---\s*\n(.*?)\n---", text, re.DOTALL)
-    found = re.search(r"^license:[ \t]*(\S.*)$", front.group(1), re.MULTILINE) if front else None
-    return found.group(1).strip().strip("'\"") if found else ""
-
-
-def _millions(count: int) -> str:
-    return f"{count / 1e6:.1f} M" if count >= 100_000 else f"{count:,}"
-
-
-def _size(count: int) -> str:
-    if count < 1_000_000:
-        return f"{count / 1e3:,.1f} kB"
-    return f"{count / 1e6:,.1f} MB"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command line of ``ser-kd teacher``."""
     actions = parser.add_subparsers(required=True, metavar="ACTION")
     inspect = actions.add_parser("inspect", help="say what a checkpoint is, and whether it loads")
     inspect.add_argument(
@@ -138,7 +13,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(parsed: argparse.Namespace) -> int:
-    report = inspect_checkpoint(parsed.checkpoint)
+def run(arguments: argparse.Namespace) -> int:
+    """Prints a report of the checkpoint.
+
+    Returns:
+        0, or 2 where its weights do not load.
+
+    Raises:
+        UserError: It is not found, or its architecture cannot be built.
+    """
+    from ser_kd.encoder.inspect import inspect_checkpoint
+
+    report = inspect_checkpoint(arguments.checkpoint)
     print(report)
     return 2 if report.error else 0

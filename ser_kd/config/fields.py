@@ -1,7 +1,4 @@
-"""Settings as frozen dataclasses: ranges stand on the fields, one check reads them.
-
-Nothing here knows what any setting means.
-"""
+"""Settings as frozen dataclasses: ranges stand on the fields, and one check reads them."""
 
 import dataclasses
 import difflib
@@ -9,7 +6,7 @@ import math
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from operator import ge, gt, le, lt
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -20,57 +17,31 @@ FolderOf = Callable[[str], Path | None]
 """Dotted name of a setting -> the folder that its relative paths start from; None = as written."""
 
 
-@dataclass(frozen=True)
-class Range:
-    """The finite numbers within some bounds; all of them where none is given."""
-
-    at_least: float | None = None
-    above: float | None = None
-    at_most: float | None = None
-    below: float | None = None
-
-    def __contains__(self, value: float) -> bool:
-        return (
-            math.isfinite(value)
-            and (self.at_least is None or value >= self.at_least)
-            and (self.above is None or value > self.above)
-            and (self.at_most is None or value <= self.at_most)
-            and (self.below is None or value < self.below)
-        )
-
-    def __str__(self) -> str:
-        if self.at_least is not None and self.at_most is not None:
-            return f"from {self.at_least} to {self.at_most}"
-        bounds = {name.replace("_", " "): bound for name, bound in vars(self).items()}
-        found = [f"{name} {bound}" for name, bound in bounds.items() if bound is not None]
-        return " and ".join(found) or "a finite number"
+_HOLDS = {"at_least": ge, "above": gt, "at_most": le, "below": lt}
 
 
-def setting(default: Any, *, path: str | None = None, **bounds: float) -> Any:
+def setting(default: Any, *, path: str | None = None, **bounds: float | str) -> Any:
     """A dataclass field with a range.
 
     Args:
         default: Its value where a recipe does not name it.
-        path: How texts begin that name a file or folder (``""``: all do). With a colon at its end
-            the beginning is no part of the path.
-        bounds: Of ``Range``; for every number of a table, and of a pair, which is in order.
+        path: How texts begin that name a file or folder, which ``build`` resolves (``""``: all do;
+            what ends with a colon is no part of the path).
+        bounds: ``at_least``, ``above``, ``at_most``, ``below``: a number or the name of another
+            field of the class. For every number, which has to be finite, those of a table, too, and
+            of a pair, which has to be in order.
     """
-    metadata = {"range": Range(**bounds), "path": path}
+    metadata = {"bounds": bounds, "path": path}
     if isinstance(default, dict):
         return dataclasses.field(default_factory=lambda: dict(default), metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
 
 
 def build(cls: type[T], table: Any, where: str = "", folder_of: FolderOf = lambda _: None) -> T:
-    """A settings class from plain values.
+    """A settings class from plain values; what ``table`` does not name keeps its default.
 
-    A class may choose one of its subclasses: its ``class_for(table, where)`` is asked for it.
-
-    Args:
-        cls: A dataclass.
-        table: Its settings by name; what is not named keeps its default.
-        where: The table's dotted name, for messages.
-        folder_of: For settings that are paths.
+    A class with ``class_for(table, where)`` chooses one of its subclasses with it. ``where`` is the
+    table's dotted name.
 
     Raises:
         UserError: Unknown key (with the nearest match) or wrong type.
@@ -86,28 +57,28 @@ def build(cls: type[T], table: Any, where: str = "", folder_of: FolderOf = lambd
             near = nearest(key, list(known))
             raise UserError(f"unknown key {name!r}{near}; known here: {', '.join(known)}")
         values[key] = _convert(hints[key], value, name, folder_of)
-        if (beginning := known[key].get("path")) is not None and (folder := folder_of(name)):
-            values[key] = _resolved(values[key], beginning, folder.absolute())
+        if (beginning := known[key].get("path")) is not None:
+            values[key] = _resolved(values[key], beginning, name, folder_of)
     return chosen(**values)
 
 
 def check(settings: Any, where: str = "") -> None:
-    """Holds every value against its field's range, and asks each class for its ``problems()``.
+    """Raises ``UserError`` at the first value that is out of its field's range.
 
-    ``problems()`` yields what concerns several fields: the dotted name of one, and what it must be.
-
-    Raises:
-        UserError: Names the first value that is out of range.
+    So it does with the first of a class's ``problems()``, which concern several fields: the dotted
+    name of one, and what it must be.
     """
     for item in dataclasses.fields(settings):
-        value, name = getattr(settings, item.name), join(where, item.name)
-        _check_value(value, item.metadata.get("range"), name)
+        bounds = item.metadata.get("bounds")
+        if bounds is not None:  # a bound may be another field's value
+            bounds = {key: getattr(settings, str(b), b) for key, b in bounds.items()}
+        _check_value(getattr(settings, item.name), bounds, join(where, item.name))
     for key, needed in getattr(settings, "problems", tuple)():
         raise out_of_range(settings, where, key, needed)
 
 
 def out_of_range(settings: Any, where: str, key: str, needed: str) -> UserError:
-    """What is said of the value at the dotted name ``key`` in ``settings``."""
+    """The error that names the value at the dotted name ``key`` in ``settings``."""
     value = settings
     for name in key.split("."):
         value = value[name] if isinstance(value, Mapping) else getattr(value, name)
@@ -120,22 +91,31 @@ def nearest(word: str, known: Sequence[str]) -> str:
     return f" (did you mean {match[0]!r}?)" if match else ""
 
 
-def _check_value(value: Any, allowed: Range | None, where: str) -> None:
+def _check_value(value: Any, bounds: Mapping[str, float] | None, where: str) -> None:
     if dataclasses.is_dataclass(value):
         check(value, where)
     elif isinstance(value, Mapping):
         for key, item in value.items():
-            _check_value(item, allowed, join(where, key))
-    elif allowed is not None:
-        needed = str(allowed)
-        if isinstance(value, tuple) and all(isinstance(item, float) for item in value):
-            right = all(item in allowed for item in value) and sorted(value) == [*value]
-            needed = "lowest, highest" + (f", each {needed}" if allowed != Range() else "")
-        else:
-            number = isinstance(value, int | float) and not isinstance(value, bool)
-            right = not number or value in allowed
-        if not right:
+            _check_value(item, bounds, join(where, key))
+    elif bounds is not None:
+        numbers = [*filter(_is_number, value if isinstance(value, tuple) else [value])]
+        finite = all(map(math.isfinite, numbers)) and sorted(numbers) == numbers
+        if not finite or not all(_HOLDS[b](n, bounds[b]) for b in bounds for n in numbers):
+            needed = _needed(value, bounds)
             raise UserError(f"{where} = {value!r} is out of range: it must be {needed}")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _needed(value: Any, bounds: Mapping[str, float]) -> str:
+    needed = " and ".join(f"{name.replace('_', ' ')} {bound}" for name, bound in bounds.items())
+    if bounds.keys() == {"at_least", "at_most"}:
+        needed = f"from {bounds['at_least']} to {bounds['at_most']}"
+    if isinstance(value, tuple):
+        return f"lowest, highest, each {needed}" if needed else "lowest, highest"
+    return needed or "a finite number"
 
 
 def join(where: str, key: str) -> str:
@@ -143,16 +123,17 @@ def join(where: str, key: str) -> str:
     return f"{where}.{key}" if where else key
 
 
-def _resolved(value: Any, beginning: str, folder: Path) -> Any:
+def _resolved(value: Any, beginning: str, where: str, folder_of: FolderOf) -> Any:
     if isinstance(value, Mapping):
-        return {key: _resolved(item, beginning, folder) for key, item in value.items()}
+        names = {key: join(where, key) for key in value}
+        return {key: _resolved(value[key], beginning, names[key], folder_of) for key in value}
     if isinstance(value, tuple):
-        return tuple(_resolved(item, beginning, folder) for item in value)
+        return tuple(_resolved(item, beginning, where, folder_of) for item in value)
     prefix = beginning if beginning.endswith(":") else ""
-    path = value.removeprefix(prefix)
-    if not path or not value.startswith(beginning) or path.startswith("~"):
+    path, folder = value.removeprefix(prefix), folder_of(where)
+    if folder is None or not path or not value.startswith(beginning) or path.startswith("~"):
         return value
-    return f"{prefix}{folder / path}"
+    return f"{prefix}{folder.resolve() / path}"
 
 
 def _convert(hint: Any, value: Any, where: str, folder_of: FolderOf) -> Any:
@@ -165,8 +146,8 @@ def _convert(hint: Any, value: Any, where: str, folder_of: FolderOf) -> Any:
     if origin is dict:
         if not isinstance(value, Mapping):
             raise UserError(f"{where} is a table, got {value!r}")
-        items = {key: (item, join(where, key)) for key, item in value.items()}
-        return {key: _convert(arguments[1], *pair, folder_of) for key, pair in items.items()}
+        names = {key: join(where, key) for key in value}
+        return {key: _convert(arguments[1], value[key], names[key], folder_of) for key in value}
     if origin is tuple:
         any_length = arguments[-1] is ...
         if not isinstance(value, list | tuple) or not (any_length or len(value) == len(arguments)):

@@ -12,20 +12,18 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from ser_kd.config.fields import FolderOf, build, join, nearest
+from ser_kd.config.fields import FolderOf, build, nearest
 from ser_kd.config.run import Config
 from ser_kd.errors import UserError
 
 
 def load_config(recipe: str, overrides: Sequence[str] = ()) -> Config:
-    """Reads a recipe and applies ``section.key=value`` overrides.
+    """Reads a recipe and applies overrides; it is named after its file unless it names itself.
 
     Args:
         recipe: The name of a shipped recipe (``demo``) or the path of a TOML file.
-        overrides: As given to ``--set``; values are written as in TOML, bare words are strings.
-
-    Returns:
-        The config, named after the recipe unless the recipe names itself.
+        overrides: ``section.key=value``, as given to ``--set``; values are written as in TOML, bare
+            words are strings.
 
     Raises:
         UserError: Unknown recipe, unknown key (with the nearest match), wrong type or value.
@@ -53,11 +51,7 @@ def recipe_names() -> list[str]:
 
 
 def config_from_dict(table: Mapping[str, Any], folder_of: FolderOf = lambda _: None) -> Config:
-    """Builds the config from plain values, as in a recipe or in ``config.json``.
-
-    Args:
-        table: One table per section.
-        folder_of: See ``fields.build``; by default paths stay as they are written.
+    """Builds the config from plain values, one table per section; by default paths stay as written.
 
     Raises:
         UserError: Unknown key, wrong type or a value out of range.
@@ -68,10 +62,7 @@ def config_from_dict(table: Mapping[str, Any], folder_of: FolderOf = lambda _: N
 
 
 def read_run_config(path: Path) -> Config:
-    """The config of a run, from its ``config.json``, which may be an older one.
-
-    Settings that were removed are passed over where they had no effect; those that are newer than
-    the run have their defaults.
+    """The config of a run, from its ``config.json``, which may be of an earlier version.
 
     Raises:
         UserError: It is no such file; a removed setting was in use; as ``config_from_dict``.
@@ -83,17 +74,15 @@ def read_run_config(path: Path) -> Config:
     return config_from_dict(_without_removed(table))
 
 
-_REMOVED: dict[str, Any] = {
-    "quantization": {"epochs": 0, "learning_rate": 1e-4},
-    "averaged_epochs": 0,
-    "logit_loss": "kl",
-}
-"""Settings that were removed in 2026-11, and their values without effect."""
+# Settings that were removed in 2026-11, their values without effect, and those with new names.
+_INT8_AWARE = {"epochs": 0, "learning_rate": 1e-4}
+_REMOVED = {"quantization": _INT8_AWARE, "averaged_epochs": 0, "logit_loss": "kl"}
+_RENAMED = {"calibration_clips": "representative_clips"}
 
 
 def _without_removed(table: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        key: _without_removed(value) if isinstance(value, Mapping) else value
+        _RENAMED.get(key, key): _without_removed(value) if isinstance(value, Mapping) else value
         for key, value in table.items()
         if key not in _REMOVED or value != _REMOVED[key]
     }
@@ -103,15 +92,6 @@ def config_to_dict(config: Config) -> dict[str, Any]:
     """Plain values for JSON; ``config_from_dict`` reads them back."""
     plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
     return plain
-
-
-def flat_settings(table: Mapping[str, Any], where: str = "") -> dict[str, Any]:
-    """Nested tables as one: ``{"fit": {"epochs": 3}}`` -> ``{"fit.epochs": 3}``."""
-    flat: dict[str, Any] = {}
-    for key, value in table.items():
-        name = join(where, key)
-        flat |= flat_settings(value, name) if isinstance(value, dict) and value else {name: value}
-    return flat
 
 
 def parse_value(text: str) -> Any:

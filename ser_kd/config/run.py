@@ -44,17 +44,14 @@ class Config:
             yield "logmel.hop_seconds", "at most audio.window_hop_seconds"
         if logmel.fft_samples > audio.window_seconds * audio.sample_rate_hz:
             yield "logmel.fft_samples", "at most a window"
-        tell = any(teacher.may_tell_dimensions for teacher in self.teachers.values())
-        if dimensions.teacher_weight > 0 and not tell:
-            dimensional = "'dimensional', or one of kind 'file' that has dimensions"
-            yield "dimensions.teacher_weight", f"0 without a teacher of kind {dimensional}"
+        predicted = any(teacher.may_predict_dimensions for teacher in self.teachers.values())
+        if dimensions.teacher_weight > 0 and not predicted:
+            needed = "0 without a teacher of kind 'dimensional', or a file that has dimensions"
+            yield "dimensions.teacher_weight", needed
         weights = self.distill.logit_weight, dimensions.teacher_weight
         if self.corpus.unlabelled_dirs and not (self.teachers and max(weights) > 0):
-            yield (
-                "corpus.unlabelled_dirs",
-                "empty where no teacher is learned from (no teachers, or distill.logit_weight and "
-                "dimensions.teacher_weight are 0)",
-            )
+            why = "no teachers, or distill.logit_weight and dimensions.teacher_weight are 0"
+            yield "corpus.unlabelled_dirs", f"empty where no teacher is learned from ({why})"
 
     def check(self) -> None:
         """Raises ``UserError`` at the first value that some later stage could not work with."""

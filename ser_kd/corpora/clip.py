@@ -8,6 +8,8 @@ from typing import Any
 
 from ser_kd.errors import UserError
 
+LABEL_ORDER = ("ANG", "DIS", "FEA", "HAP", "NEU", "SAD")
+"""CREMA-D's classes; a corpus's labels come in this order, others behind them by name."""
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 
 # Stands before the clip id where the speaker is unknown and the user allowed that: every such clip
@@ -36,6 +38,7 @@ class Clip:
 
     @property
     def speaker_known(self) -> bool:
+        """Whether the corpus says who speaks."""
         return bool(self.speaker) and not self.speaker.startswith(UNKNOWN_SPEAKER_PREFIX)
 
 

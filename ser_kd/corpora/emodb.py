@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from ser_kd.corpora.clip import Clip, Found, audio_files, keep_one_per_id
+from ser_kd.corpora.reader import CorpusFacts, Reader
 
 # The letters are those of the German words (Wut, Langeweile, Ekel, Angst, Freude, Trauer).
 EMOTIONS = {
@@ -71,3 +72,17 @@ def read(folder: Path, metadata_dir: Path | None) -> Found:
         clips.append(Clip(path.stem, path, speaker, EMOTIONS[letter], attributes))
     kept = keep_one_per_id(clips, dropped, folder)
     return Found(tuple(kept.values()), dropped, folder)
+
+
+READER = Reader(
+    read,
+    NAME_EXAMPLE,
+    LABEL_MAP,
+    TO_CREMA_D,
+    facts=CorpusFacts(
+        "EmoDB (Burkhardt et al., 2005)",
+        "de",
+        "Ten actors speak ten German sentences, acted, in a studio.",
+        "EmoDB is free for research; ask its authors for anything else.",
+    ),
+)

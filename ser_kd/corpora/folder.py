@@ -13,6 +13,7 @@ import csv
 from pathlib import Path
 
 from ser_kd.corpora.clip import Clip, Found, audio_files, existing_folder
+from ser_kd.corpora.reader import Reader
 from ser_kd.errors import UserError
 
 NAME_EXAMPLE = "<emotion>/x.wav or <emotion>/<speaker>/x.wav"
@@ -115,3 +116,6 @@ def _read_csv(table: Path) -> Found:
         else:
             clips.append(Clip(clip_id, path, speaker, emotion, cells))
     return Found(tuple(clips), dropped, table.parent)
+
+
+READER = Reader(read, NAME_EXAMPLE)

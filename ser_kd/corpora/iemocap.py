@@ -17,7 +17,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-from ser_kd.corpora.clip import Clip, Found, audio_files, existing_folder
+from ser_kd.config import CorpusConfig
+from ser_kd.corpora.clip import Clip, Corpus, Found, audio_files, existing_folder
+from ser_kd.corpora.reader import CorpusFacts, Reader, valence_arousal_dominance
+from ser_kd.corpora.splits import speakers_with
 from ser_kd.errors import UserError
 
 EMOTIONS = {
@@ -72,7 +75,7 @@ _BEYOND = {0.5: 1.0, 5.5: 5.0}
 def read(folder: Path, metadata_dir: Path | None) -> Found:
     """Reads ``Session1`` to ``Session5``, or the folder ``IEMOCAP_full_release`` that holds them.
 
-    Both actors of a session talk to each other, so ``corpora.splits`` makes a fold of each session:
+    Both actors of a session talk to each other, so each session is a fold:
     ``corpus.fold = 0`` tests on session 1 and validates on session 2.
 
     Clip attributes: ``session`` (1 to 5), ``dialogue`` (such as ``Ses01F_impro01``), ``turn``
@@ -180,3 +183,31 @@ def _lines(path: Path) -> list[str]:
     except OSError as error:
         raise UserError(f"cannot read {path} ({error.strerror})") from None
     return [line.strip() for line in text.splitlines()]
+
+
+def _session_split(corpus: Corpus, config: CorpusConfig) -> tuple[frozenset[str], frozenset[str]]:
+    """Two who talk to each other are never in different parts."""
+    if config.folds != len(SESSIONS):
+        raise UserError(
+            f"folds = {config.folds}: iemocap has a fold for each session, {len(SESSIONS)}"
+        )
+    if not 0 <= config.fold < config.folds:
+        raise UserError(f"fold = {config.fold}: use 0 to {config.folds - 1}")
+    test, validation = SESSIONS[config.fold], SESSIONS[(config.fold + 1) % config.folds]
+    train = [session for session in SESSIONS if session not in (test, validation)]
+    return speakers_with(corpus, "session", *train), speakers_with(corpus, "session", validation)
+
+
+READER = Reader(
+    read,
+    NAME_EXAMPLE,
+    LABEL_MAP,
+    split=_session_split,
+    dimensions=valence_arousal_dominance(1.0, 5.0),  # five manikins (Busso et al. 2008)
+    facts=CorpusFacts(
+        "IEMOCAP (Busso et al., 2008)",
+        "en",
+        "Ten actors hold improvised and scripted dialogues in English, in a studio.",
+        "IEMOCAP is for research, under the licence that its users sign.",
+    ),
+)

@@ -14,13 +14,17 @@ import csv
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from ser_kd.config import CorpusConfig
 from ser_kd.corpora.clip import (
     UNKNOWN_SPEAKER_PREFIX,
     Clip,
+    Corpus,
     Found,
     audio_files,
     existing_folder,
 )
+from ser_kd.corpora.reader import CorpusFacts, Reader, valence_arousal_dominance
+from ser_kd.corpora.splits import speakers_with
 from ser_kd.errors import UserError
 
 EMOTIONS = {
@@ -69,8 +73,8 @@ _PARTS = {
 def read(folder: Path, metadata_dir: Path | None) -> Found:
     """Reads the corpus's folder, with ``Labels/`` and ``Audios/`` in it.
 
-    The official partition is kept: attribute ``part`` is ``train``, ``validation`` or ``test``,
-    which ``corpora.splits`` follows. The test set is Test1; Test2 shares speakers with it, and of
+    The official partition is kept: attribute ``part`` is ``train``, ``validation`` or ``test``.
+    The test set is Test1; Test2 shares speakers with it, and of
     Test3 the labels are secret: their clips are dropped. So are clips of train and validation whose
     speaker is in a later part as well (the partition says there are none).
 
@@ -189,3 +193,24 @@ def _with_disjoint_speakers(clips: list[Clip], dropped: dict[str, str]) -> Itera
             yield clip
         else:
             dropped[clip.path.name] = f"speaker {clip.speaker} is in the {last} part as well"
+
+
+def _official_split(corpus: Corpus, config: CorpusConfig) -> tuple[frozenset[str], frozenset[str]]:
+    del config
+    return speakers_with(corpus, "part", "train"), speakers_with(corpus, "part", "validation")
+
+
+READER = Reader(
+    read,
+    NAME_EXAMPLE,
+    LABEL_MAP,
+    split=_official_split,
+    # Seven manikins (Busso et al., arXiv 2509.09791).
+    dimensions=valence_arousal_dominance(1.0, 7.0),
+    facts=CorpusFacts(
+        "MSP-Podcast (Busso et al., 2025)",
+        "en",
+        "Speaking turns of English podcasts, not acted, rated by a crowd.",
+        "MSP-Podcast is under the licence that its users sign.",
+    ),
+)

@@ -1,69 +1,25 @@
-"""Continuous targets: valence, arousal, dominance, and what a crowd heard.
+"""Continuous targets: valence, arousal, dominance, and the emotions that a crowd perceived.
 
 Readers put a clip's ratings, in the corpus's own range, into ``clip.attributes["ratings"]`` (name
--> number); of one's own data a CSV column of that name serves (``corpora.folder``); CREMA-D's are
-computed from its crowd's votes. From here on every dimension runs from -1 to 1, whatever the
-corpus's range: 0 is the middle of the scale, where a new head with its bias of 0 starts, and
-cutting off at -1 and 1 is something that TensorFlow Lite does within a dense layer
-(``students.heads``). The concordance does not change when truth and prediction are scaled alike.
+-> number); of one's own data a CSV column of that name serves (``corpora.folder``). From here on
+every dimension runs from -1 to 1, whatever the corpus's range: 0 is the middle of the scale, where
+a new head with its bias of 0 starts, and cutting off at -1 and 1 is something that TensorFlow Lite
+does within a dense layer (``students.heads``). The concordance does not change when truth and
+prediction are scaled alike.
 """
 
 import difflib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from ser_kd.corpora.clip import Clip
+from ser_kd.corpora.reader import Dimension
+from ser_kd.corpora.readers import CORPORA, find_reader
 from ser_kd.errors import UserError
 
 _MISSING = ("", "na", "nan")
-
-
-@dataclass(frozen=True)
-class Dimension:
-    """What raters gave a number for.
-
-    Attributes:
-        name: Such as ``valence``.
-        low: The lower end of the raters' scale.
-        high: Its upper end.
-    """
-
-    name: str
-    low: float
-    high: float
-
-
-def _valence_arousal_dominance(low: float, high: float) -> tuple[Dimension, ...]:
-    return tuple(Dimension(name, low, high) for name in ("valence", "arousal", "dominance"))
-
-
-_CREMA_D = {
-    "anger": "ANG",
-    "disgust": "DIS",
-    "fear": "FEA",
-    "happiness": "HAP",
-    "neutral": "NEU",
-    "sadness": "SAD",
-}
-
-DIMENSIONS: dict[str, tuple[Dimension, ...]] = {
-    # See ``crowd_intensities``.
-    "crema_d": tuple(Dimension(name, 0.0, 100.0) for name in _CREMA_D),
-    # Seven manikins (Busso et al., arXiv 2509.09791), and five (Busso et al. 2008).
-    "msp_podcast": _valence_arousal_dominance(1.0, 7.0),
-    "iemocap": _valence_arousal_dominance(1.0, 5.0),
-    # What the synthesiser was set to (``corpora.demo.RATED``): semitones, log2, dB per octave.
-    "demo": (
-        Dimension("pitch", -16.0, 16.0),
-        Dimension("rate", -1.0, 1.0),
-        Dimension("brightness", -8.0, 8.0),
-    ),
-}
-"""Corpus -> its dimensions, in output order."""
 
 
 def dimensions_of(
@@ -79,13 +35,14 @@ def dimensions_of(
     Raises:
         UserError: The corpus has none, or not one of that name, or the ends are no range.
     """
-    own = DIMENSIONS.get(corpus, ())
+    own = find_reader(corpus).dimensions
     if not ranges:
         if own:
             return own
+        rated = [name for name in CORPORA if find_reader(name).dimensions]
         raise UserError(
             f"corpus {corpus!r} has no dimensions of its own (there are some in "
-            f"{', '.join(DIMENSIONS)}): name those of your CSV with their ranges, such as "
+            f"{', '.join(rated)}): name those of your CSV with their ranges, such as "
             "valence = [1, 7]"
         )
     known = [dimension.name for dimension in own]
@@ -130,30 +87,6 @@ def read_ratings(clips: Sequence[Clip], dimensions: Sequence[Dimension]) -> np.n
     return (2.0 * (values - low) / (high - low) - 1.0).astype(np.float32)
 
 
-def crowd_intensities(clip: Clip) -> dict[str, float]:
-    """How strongly those heard each emotion who had nothing but the voice; of CREMA-D.
-
-    Everybody named one emotion and its strength, 0 to 100. The table's mean is over those alone who
-    named it (one of eleven heard joy, and at 98: mean 98) and is missing where nobody did. Here it
-    is over all who listened, to whom the emotions that they did not name count 0: 8.9.
-
-    Args:
-        clip: With ``votes`` and ``vote_intensities`` (``corpora.crema_d``).
-
-    Returns:
-        Dimension -> 0 to 100; empty where the table has no voice row for the clip.
-    """
-    votes = clip.attributes.get("votes", {}).get("voice", {})
-    strengths = clip.attributes.get("vote_intensities", {}).get("voice", {})
-    if not strengths:
-        return {}
-    listeners = sum(votes.values())
-    return {
-        name: votes[label] * strengths.get(label, 0.0) / listeners
-        for name, label in _CREMA_D.items()
-    }
-
-
 def to_own_scale(values: np.ndarray, dimensions: Sequence[Dimension]) -> np.ndarray:
     """The opposite way, for people to read: -1..1 -> the raters' scale, ``[..., dimensions]``."""
     low, high = _ends(dimensions)
@@ -167,12 +100,8 @@ def _ends(dimensions: Sequence[Dimension]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _rating(clip: Clip, dimension: Dimension) -> float:
-    ratings: Mapping[str, Any]
-    if "votes" in clip.attributes:
-        ratings = crowd_intensities(clip)
-    else:
-        # Columns of one's own CSV are attributes themselves; the reader writes their names small.
-        ratings = clip.attributes.get("ratings", clip.attributes)
+    # Columns of one's own CSV are attributes themselves; the reader writes their names small.
+    ratings = clip.attributes.get("ratings", clip.attributes)
     text = str(ratings.get(dimension.name.lower(), "")).strip()
     if text.lower() in _MISSING:
         return math.nan

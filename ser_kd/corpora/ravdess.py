@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 from ser_kd.corpora.clip import Clip, Found, audio_files, keep_one_per_id
+from ser_kd.corpora.reader import CorpusFacts, Reader
 
 EMOTIONS = {
     "01": "neutral",
@@ -85,3 +86,17 @@ def read(folder: Path, metadata_dir: Path | None) -> Found:
             chosen.append(clip)
     kept = keep_one_per_id(chosen, dropped, folder)
     return Found(tuple(kept.values()), dropped, folder)
+
+
+READER = Reader(
+    read,
+    NAME_EXAMPLE,
+    LABEL_MAP,
+    TO_CREMA_D,
+    facts=CorpusFacts(
+        "RAVDESS (Livingstone and Russo, 2018)",
+        "en",
+        "24 actors speak two sentences of North American English, acted, in a studio.",
+        "RAVDESS is under CC BY-NC-SA 4.0: not for commercial use.",
+    ),
+)

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from ser_kd.config import CorpusConfig
-from ser_kd.corpora import crema_d, iemocap
 from ser_kd.corpora.clip import Clip, Corpus
+from ser_kd.corpora.readers import CORPORA, find_reader
 from ser_kd.errors import UserError
 
 _SPLIT_SEED = 0
@@ -79,10 +79,9 @@ def tfds_speakers_split(
 def split_corpus(corpus: Corpus, config: CorpusConfig) -> Splits:
     """Divides a corpus into train, validation and test by speaker.
 
-    CREMA-D: the TFDS split of its 91 actors, whoever of them is on disk. Demo: the same algorithm
-    on its own speakers. MSP-Podcast: its own partition. Others: ``config.folds`` folds balanced by
-    clip count (IEMOCAP: its 5 sessions); fold ``config.fold`` is the test set, the next one
-    validation.
+    A corpus's reader may have a split of its own (CREMA-D: that of TFDS; MSP-Podcast: its own
+    partition; IEMOCAP: a fold for each session). All others get ``config.folds`` folds of speakers,
+    balanced by clip count; fold ``config.fold`` is the test set, the next one validation.
 
     Raises:
         UserError: a speaker is unknown and ``config.allow_unknown_speakers`` is not set, too few
@@ -96,21 +95,8 @@ def split_corpus(corpus: Corpus, config: CorpusConfig) -> Splits:
             "(<emotion>/<speaker>/ folders or a CSV column), or set "
             "corpus.allow_unknown_speakers = true"
         )
-    if corpus.name == "crema_d":
-        train, validation, _ = tfds_speakers_split(crema_d.SPEAKERS)
-    elif corpus.name == "demo":
-        train, validation, _ = tfds_speakers_split(clip.speaker for clip in corpus.clips)
-        if not validation:
-            raise UserError(
-                f"{corpus.folder} holds {len(train) + 1} speakers: too few for train, validation "
-                "and test; use at least 10"
-            )
-    elif corpus.name == "msp_podcast":
-        train, validation = (_speakers_of(corpus, "part", name) for name in ("train", "validation"))
-    elif corpus.name == "iemocap":
-        train, validation = _session_speakers(corpus, config)
-    else:
-        train, validation = _fold_speakers(corpus, config)
+    own_split = find_reader(corpus.name).split if corpus.name in CORPORA else None
+    train, validation = (own_split or _fold_speakers)(corpus, config)
     parts: dict[str, list[Clip]] = {"train": [], "validation": [], "test": []}
     for clip in corpus.clips:
         in_validation = "validation" if clip.speaker in validation else "test"
@@ -159,26 +145,11 @@ def speaker_folds(clips: Sequence[Clip], folds: int, seed: int) -> tuple[frozens
     return tuple(frozenset(fold) for fold in members)
 
 
-def _speakers_of(corpus: Corpus, attribute: str, *values: Any) -> frozenset[str]:
+def speakers_with(corpus: Corpus, attribute: str, *values: Any) -> frozenset[str]:
+    """The speakers of the clips whose ``attribute`` is one of ``values``."""
     return frozenset(
         clip.speaker for clip in corpus.clips if clip.attributes.get(attribute) in values
     )
-
-
-def _session_speakers(
-    corpus: Corpus, config: CorpusConfig
-) -> tuple[frozenset[str], frozenset[str]]:
-    """IEMOCAP: two who talk to each other are never in different parts."""
-    sessions = list(iemocap.SESSIONS)
-    if config.folds != len(sessions):
-        raise UserError(
-            f"folds = {config.folds}: iemocap has a fold for each session, {len(sessions)}"
-        )
-    if not 0 <= config.fold < config.folds:
-        raise UserError(f"fold = {config.fold}: use 0 to {config.folds - 1}")
-    test, validation = sessions[config.fold], sessions[(config.fold + 1) % config.folds]
-    train = [session for session in sessions if session not in (test, validation)]
-    return _speakers_of(corpus, "session", *train), _speakers_of(corpus, "session", validation)
 
 
 def _fold_speakers(corpus: Corpus, config: CorpusConfig) -> tuple[frozenset[str], frozenset[str]]:

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from ser_kd.audio.augment import VOICES, augment_logmel, mixup, moved_to_corpus
-from ser_kd.audio.logmel import mel_centres_hz
+from ser_kd.audio.mel import mel_centres_hz
 from ser_kd.audio.windows import Windowing, padded
 from ser_kd.config import AugmentConfig, LogMelConfig
 from ser_kd.data.clip_arrays import ClipArrays
@@ -165,7 +165,6 @@ def logmel_transform(
     Where the targets hold ``voices`` (``speaker.voices``), some windows come as if their speaker
     was known.
     """
-
     centres_hz = mel_centres_hz(logmel)
 
     def transform(windows: Any, lengths: Any, targets: Any, seed: Any) -> Any:

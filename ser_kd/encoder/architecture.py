@@ -5,12 +5,17 @@ from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 from ser_kd.errors import UserError
+from ser_kd.registry import load_object
 
 EncoderConfig: TypeAlias = Any
 """``Wav2Vec2Config``, ``HubertConfig`` or ``WavLMConfig`` of transformers, which has no types."""
 
-FAMILIES = ("wav2vec2", "hubert", "wavlm")
-"""``model_type`` of the supported configs."""
+FAMILIES = {
+    "wav2vec2": "transformers:Wav2Vec2Config",
+    "hubert": "transformers:HubertConfig",
+    "wavlm": "transformers:WavLMConfig",
+}
+"""``model_type`` of the supported configs -> their class."""
 
 ACTIVATIONS = ("gelu", "gelu_new", "relu", "silu", "swish")
 
@@ -92,18 +97,12 @@ def config_to_dict(config: EncoderConfig) -> dict[str, Any]:
 
 
 def _config_class(model_type: Any) -> Any:
-    if model_type not in FAMILIES:
+    if not isinstance(model_type, str) or model_type not in FAMILIES:
         near = _nearest(model_type, FAMILIES) if isinstance(model_type, str) else ""
         raise UserError(
             f"model_type {model_type!r} is not supported{near}; supported: {', '.join(FAMILIES)}"
         )
-    import transformers  # here, since importing it takes a second
-
-    return {
-        "wav2vec2": transformers.Wav2Vec2Config,
-        "hubert": transformers.HubertConfig,
-        "wavlm": transformers.WavLMConfig,
-    }[model_type]
+    return load_object(FAMILIES[model_type])
 
 
 def _nearest(word: str, known: Any) -> str:

@@ -1,5 +1,6 @@
-"""The encoder's building blocks. Shapes in comments: b = batch, n = samples, t = frames,
-c = channels, d = hidden size, h = heads.
+"""The encoder's building blocks.
+
+Shapes in comments: b = batch, n = samples, t = frames, c = channels, d = hidden size, h = heads.
 
 Whatever is random takes an explicit ``seed`` (int ``[2]``; None = nothing is drawn, as in
 inference): a layer that is computed a second time, as gradient checkpointing does, draws the same.
@@ -377,13 +378,13 @@ class EncoderLayer(layers.Layer):
             layer.build(input_shape)
 
     def call(self, x: Any, bias: Any = None, positions: Any = None, seed: Any = None) -> Any:
-        heard = self.attention(  # [b, t, d]
+        attended = self.attention(  # [b, t, d]
             self.norm(x) if self.pre_norm else x,
             bias=bias,
             positions=positions,
             seed=derive(seed, 1),
         )
-        x = x + dropout(heard, self.dropout, derive(seed, 2))
+        x = x + dropout(attended, self.dropout, derive(seed, 2))
         if self.pre_norm:
             return x + self.feed_forward(self.final_norm(x), seed=derive(seed, 3))
         x = self.norm(x)

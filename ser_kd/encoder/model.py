@@ -124,7 +124,7 @@ class SpeechEncoder(keras.Model):
 
     @property
     def receptive_field_samples(self) -> int:
-        """Samples that one frame hears: the shortest possible input."""
+        """Samples that one frame depends on: the shortest possible input."""
         samples = 1
         config = self.config
         for kernel, stride in zip(config.conv_kernel[::-1], config.conv_stride[::-1], strict=True):
@@ -210,7 +210,7 @@ class SpeechEncoder(keras.Model):
             )
         if shape[1] is not None and shape[1] < self.receptive_field_samples:
             raise UserError(
-                f"waveforms of {shape[1]} samples are too short: a frame hears "
+                f"waveforms of {shape[1]} samples are too short: a frame takes "
                 f"{self.receptive_field_samples}; pad with zeros and give a mask"
             )
         masked = shape if mask is None else tuple(mask.shape)

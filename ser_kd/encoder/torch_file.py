@@ -55,6 +55,7 @@ class Storage(NamedTuple):
 
     @property
     def nbytes(self) -> int:
+        """Bytes of all its numbers."""
         return self.numel * DTYPES[self.dtype].itemsize
 
 
@@ -115,6 +116,7 @@ def refuse_placeholder(path: Path) -> None:
 
 
 def damaged(path: Path, error: Exception) -> UserError:
+    """What to raise for a weights file that ``error`` ended the reading of."""
     reason = " ".join(str(error).split())[:200] or type(error).__name__
     return UserError(f"{path} is damaged or no weights file: download it again ({reason})")
 

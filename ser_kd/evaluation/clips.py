@@ -13,7 +13,7 @@ import numpy as np
 from ser_kd.audio import decoding
 from ser_kd.audio.decoding import AudioError, Waveform, to_float, to_int16
 from ser_kd.config import CorpusConfig
-from ser_kd.corpora import CORPORA, Clip, Corpus, crema_d, emodb, load_corpus, ravdess
+from ser_kd.corpora import CORPORA, Clip, Corpus, crema_d, find_reader, load_corpus
 from ser_kd.corpora.splits import split_corpus
 from ser_kd.errors import UserError
 from ser_kd.inference.predictor import Predictor
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 SPLITS = ("train", "validation", "test", "all")
 _DECODING_THREADS = 2
-# Those whose labels are known in the classes of CREMA-D.
-_MAPPED_TO_CREMA_D = {"emodb": emodb, "ravdess": ravdess}
 
 
 @dataclass(frozen=True)
@@ -57,8 +55,8 @@ class ClipSet:
         samples: Their audio, int16 ``[samples]`` each.
         unreadable: Clip id -> reason.
         dropped: The corpus's own label -> how many clips, for classes that the model lacks.
-        heard_in_training: How many clips are of speakers that the model was trained on; None where
-            that is not known.
+        clips_of_training_speakers: How many clips are of speakers that the model was trained on;
+            None where that is not known.
     """
 
     corpus: Corpus
@@ -68,17 +66,19 @@ class ClipSet:
     samples: tuple[np.ndarray, ...]
     unreadable: Mapping[str, str]
     dropped: Mapping[str, int]
-    heard_in_training: int | None = None
+    clips_of_training_speakers: int | None = None
 
     def __len__(self) -> int:
         return len(self.clips)
 
     @property
     def ids(self) -> list[str]:
+        """Of the clips, in order."""
         return [clip.id for clip in self.clips]
 
     @property
     def speakers(self) -> list[str]:
+        """The speaker of each clip."""
         return [clip.speaker for clip in self.clips]
 
     def waveform(self, index: int) -> Waveform:
@@ -86,6 +86,7 @@ class ClipSet:
         return to_float(self.samples[index])
 
     def waveforms(self) -> Iterable[Waveform]:
+        """``waveform`` of every clip, in order."""
         return map(self.waveform, range(len(self)))
 
 
@@ -98,7 +99,7 @@ def main_clips(
         predictor: The model.
         own_run: The run that the model comes from, if that is known.
         choice: Which clips.
-        notes: What there is to say of them is added.
+        notes: Sentences on them are added.
 
     Raises:
         UserError: There is no such corpus or split, or no clip can be used.
@@ -113,16 +114,16 @@ def main_clips(
         notes.append("whether the model was trained on these speakers is not known")
         return clips
     trained = {clip.speaker for clip in split_corpus(corpus, config).train}
-    heard = sum(speaker in trained for speaker in clips.speakers)
-    if heard:
+    seen = sum(speaker in trained for speaker in clips.speakers)
+    if seen:
         notes.append(
-            f"{heard:,} of {len(clips):,} clips are of speakers that the model was trained on: "
-            "the scores do not say how well it does with others"
+            f"{seen:,} of {len(clips):,} clips are of speakers that the model was trained on: "
+            "the scores do not tell how well it does with others"
         )
         print(f"warning: {notes[-1]}", file=sys.stderr)
     elif split == "validation":
         notes.append("the model's best epoch was chosen on these same clips")
-    return dataclasses.replace(clips, heard_in_training=heard)
+    return dataclasses.replace(clips, clips_of_training_speakers=seen)
 
 
 def cross_clips(text: str, predictor: Predictor, notes: list[str]) -> ClipSet:
@@ -131,7 +132,7 @@ def cross_clips(text: str, predictor: Predictor, notes: list[str]) -> ClipSet:
     Args:
         text: ``NAME=DIR``.
         predictor: The model.
-        notes: What there is to say of them is added.
+        notes: Sentences on them are added.
 
     Raises:
         UserError: There is no such corpus, or no clip can be used.
@@ -157,8 +158,7 @@ def _corpus_config(
     }
     config = None if own_run is None else own_run.config.corpus
     if config is not None and choice.corpus in (None, config.name):
-        # Only CREMA-D's split is the same whatever is in the folder.
-        of_run = config.name == "crema_d" or "data_dir" not in given
+        of_run = find_reader(config.name).has_fixed_split or "data_dir" not in given
     elif choice.corpus is not None:
         label_map = _label_map(choice.corpus, predictor.labels, notes)
         config, of_run = CorpusConfig(choice.corpus, label_map=label_map), False
@@ -179,13 +179,14 @@ def _label_map(name: str, labels: Sequence[str], notes: list[str]) -> dict[str, 
     A label for which that model has no class keeps its own name, so that its clips are counted
     among those that are left out.
     """
-    corpus = _MAPPED_TO_CREMA_D.get(name)
-    if corpus is None or set(labels) != set(crema_d.LABELS):
+    reader = find_reader(name)
+    if reader.to_crema_d is None or set(labels) != set(crema_d.LABELS):
         return {}
+    own = reader.label_map or {}
     changed = {
         label: emotion
-        for label, emotion in corpus.TO_CREMA_D.items()
-        if emotion and emotion != corpus.LABEL_MAP[label]
+        for label, emotion in reader.to_crema_d.items()
+        if emotion and emotion != own.get(label)
     }
     notes += [f"{name}: {label!r} counts as {emotion}" for label, emotion in changed.items()]
     return changed
@@ -222,7 +223,7 @@ def _read_clips(
     own = _own_labels(name)
     dropped = Counter(own.get(c.emotion, c.emotion) for c in clips if c.emotion not in labels)
     notes += [
-        f"{name}: {count:,} clips are left out, for the model does not know {label!r}"
+        f"{name}: {count:,} clips are left out: {label!r} is no class of the model"
         for label, count in sorted(dropped.items())
     ]
     with ThreadPoolExecutor(_DECODING_THREADS) as pool:
@@ -242,7 +243,7 @@ def _read_clips(
             "too narrow then, and babble may hold the same voice"
         )
     if len({clip.speaker for clip, _ in read}) == 1:
-        notes.append(f"{name}: there is one speaker only, and so there are no intervals")
+        notes.append(f"{name}: one speaker only, so there are no intervals")
     return ClipSet(
         corpus,
         split,
@@ -265,6 +266,6 @@ def _decode(clip: Clip, rate_hz: int) -> np.ndarray | str:
 def _own_labels(corpus: str) -> dict[str, str]:
     """Class -> the corpus's own labels for it."""
     own: dict[str, str] = {}
-    for label, name in (CORPORA[corpus].label_map or {}).items():
+    for label, name in (find_reader(corpus).label_map or {}).items():
         own[name] = f"{own[name]}, {label}" if name in own else label
     return own

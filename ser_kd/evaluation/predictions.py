@@ -1,4 +1,4 @@
-"""What a model says of every clip, and the table of that: ``predictions.csv``."""
+"""A model's predictions of clips of any length, and their table ``predictions.csv``."""
 
 import csv
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,7 +16,7 @@ _BATCH = 64
 
 
 def predict_waveforms(predictor: Predictor, waveforms: Iterable[Waveform]) -> np.ndarray:
-    """What ``Predictor.predict_waveform`` says of each, with windows of several clips in a batch.
+    """``Predictor.predict_waveform`` of each, with windows of several clips in a batch.
 
     Args:
         predictor: The model.
@@ -50,23 +50,24 @@ def predict_waveforms(predictor: Predictor, waveforms: Iterable[Waveform]) -> np
 
 
 def prediction_rows(
-    clips: Sequence[Clip], probs: np.ndarray, labels: Sequence[str]
+    part: str, clips: Sequence[Clip], probs: np.ndarray, labels: Sequence[str]
 ) -> list[dict[str, Any]]:
     """The rows of ``predictions.csv``.
 
     Args:
-        clips: Which clips, ``[clips]``.
+        part: Of the corpus.
+        clips: The clips.
         probs: ``[clips, classes]``.
         labels: Class names.
     """
     return [
         {
+            "part": part,
             "id": clip.id,
             "speaker": clip.speaker,
             "truth": clip.emotion,
             "predicted": labels[int(row.argmax())],
             **{f"p_{label}": f"{p:.6f}" for label, p in zip(labels, row, strict=True)},
-            "condition": "clean",
         }
         for clip, row in zip(clips, probs, strict=True)
     ]

@@ -1,4 +1,4 @@
-"""What becomes of a model's answers when the sound is changed.
+"""A model's predictions of degraded recordings, against those of the clean ones.
 
 Noise depends on the clip's id and a seed (babble: on the other clips, too), and on nothing else:
 the order of the clips does not matter, and the same evaluation gives the same figures.
@@ -15,7 +15,7 @@ import numpy as np
 from ser_kd import metrics
 from ser_kd.audio.codecs import opus, telephone
 from ser_kd.audio.decoding import Waveform
-from ser_kd.evaluation.corruptions import (
+from ser_kd.evaluation.degradations import (
     Babble,
     clipped,
     cropped,
@@ -25,24 +25,24 @@ from ser_kd.evaluation.corruptions import (
     with_gain,
     with_noise,
 )
-from ser_kd.evaluation.gates import SNRS_DB, noise_gate
+from ser_kd.evaluation.limits import SNRS_DB, noise_limit
 
 
 @dataclass(frozen=True)
 class Condition:
-    """One change.
+    """One way of degrading a recording.
 
     Attributes:
         name: For people.
         kind: ``small``, ``level``, ``crop``, ``noise``, ``phone`` or ``codec``.
         change: (waveform, place of the clip) -> waveform.
-        gate: Which gates it is held against; none if empty.
+        limit: The limits that it is held against (``limits``); none if empty.
     """
 
     name: str
     kind: str
     change: Callable[[Waveform, int], Waveform]
-    gate: str = ""
+    limit: str = ""
 
 
 def conditions(
@@ -52,12 +52,12 @@ def conditions(
     waveform: Callable[[int], Waveform],
     seed: int = 0,
 ) -> list[Condition]:
-    """All changes.
+    """All conditions.
 
     Args:
         rate_hz: Of the waveforms.
         ids: Clip ids ``[clips]``: the noise of a clip depends on its id and the seed.
-        speakers: Who speaks, ``[clips]``.
+        speakers: The speaker of each clip, ``[clips]``.
         waveform: The clip at a place, for babble.
         seed: Of the noise. A clip has the same noise at every level.
 
@@ -122,7 +122,7 @@ def conditions(
                 f"{colour} noise, {snr_db:.0f} dB",
                 "noise",
                 noise(colour, snr_db),
-                noise_gate(snr_db),
+                noise_limit(snr_db),
             )
             for colour in makers
             for snr_db in SNRS_DB
@@ -144,29 +144,31 @@ def measure(
     truth: np.ndarray,
     clean: np.ndarray,
 ) -> dict[str, Any]:
-    """What a model makes of changed clips.
+    """Scores of a model on degraded clips.
 
     Args:
-        condition: The change.
-        waveforms: The clips, unchanged.
+        condition: The degradation.
+        waveforms: The clean clips.
         predict: Waveforms -> probabilities ``[clips, classes]``.
         truth: Class indices ``[clips]``.
-        clean: What the model said of the unchanged clips, class indices ``[clips]``.
+        clean: What the model predicts of the clean clips, class indices ``[clips]``.
 
     Returns:
-        ``name``, ``kind``, ``gate``; ``ua``; ``ua_drop``, how much lower that is than of the
-        unchanged clips; ``unchanged``, the share of the clips whose label is what it was.
+        ``name``, ``kind``, ``limit``; ``ua``; ``ua_drop``, how much lower that is than on
+        the clean clips; ``unchanged``, the share of clips whose label stays the same.
 
     Raises:
-        UnavailableError: The change cannot be made here.
+        UnavailableError: The degradation cannot be made here.
     """
-    said = predict(condition.change(clip, index) for index, clip in enumerate(waveforms)).argmax(1)
-    ua = metrics.scores(truth, said)["ua"]
+    predicted = predict(
+        condition.change(clip, index) for index, clip in enumerate(waveforms)
+    ).argmax(1)
+    ua = metrics.scores(truth, predicted)["ua"]
     return {
         "name": condition.name,
         "kind": condition.kind,
-        "gate": condition.gate,
+        "limit": condition.limit,
         "ua": ua,
         "ua_drop": metrics.scores(truth, clean)["ua"] - ua,
-        "unchanged": float(np.mean(said == clean)),
+        "unchanged": float(np.mean(predicted == clean)),
     }

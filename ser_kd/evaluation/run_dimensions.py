@@ -1,4 +1,4 @@
-"""How well a run's students and teachers tell continuous targets: ``dimensions.json``."""
+"""Concordance (CCC) of a run's students and teachers on dimensions: ``dimensions.json``."""
 
 import functools
 import math
@@ -12,7 +12,8 @@ from ser_kd.audio.windows import Windowing
 from ser_kd.data import batching
 from ser_kd.data.targets import Targets, read_targets
 from ser_kd.distillation.dimensional import DimensionPredictor
-from ser_kd.evaluation.teaching import knows, row_name
+from ser_kd.evaluation.run_models import knows, out_of_fold_clips
+from ser_kd.evaluation.scores import teacher_row
 from ser_kd.runs.data import RunData
 from ser_kd.runs.folder import DISTILLED, LABELS_ALONE, Run
 from ser_kd.students.heads import DIMENSIONS
@@ -27,7 +28,7 @@ _Predict = Callable[[list[str]], np.ndarray]
 def evaluate_dimensions(
     run: Run, run_data: RunData, baseline: str = LABELS_ALONE
 ) -> dict[str, Any]:
-    """Scores every teacher and student that tells dimensions; writes ``dimensions.json``.
+    """Scores every teacher and student that predicts dimensions; writes ``dimensions.json``.
 
     Args:
         run: Trained and exported.
@@ -37,10 +38,10 @@ def evaluate_dimensions(
     Returns:
         ``names``; ``parts``: validation and, where its clips are there, test: ``clips``,
         ``speakers``, ``rated`` (clips per dimension) and ``models``: name -> dimension ->
-        ``[CCC, low, high]``, the 95 % interval over speakers; None where nothing can be told. The
-        key ``mean`` is the mean of the dimensions. With teachers that tell dimensions also
+        ``[CCC, low, high]``, the 95 % interval over speakers; None where it is undefined. The
+        key ``mean`` is the mean of the dimensions. With teachers that predict dimensions also
         ``teachers_out_of_fold``: teacher -> the same row on the training clips, each predicted by
-        the fold that did not hear its speaker; None where that is not known.
+        the fold that was not trained on its speaker; None where that is not known.
     """
     names = [dimension.name for dimension in run_data.dimensions]
     teachers = _teachers(run, run_data)
@@ -53,7 +54,7 @@ def evaluate_dimensions(
         truth = run_data.ratings(ids)
         speakers = [run_data.speakers[clip_id] for clip_id in ids]
         models = {
-            row_name(name): functools.partial(_told, teacher)
+            teacher_row(name): functools.partial(_predicted, teacher)
             for name, teacher in teachers.items()
             if knows(teacher, ids)  # one from outside may lack some clips
         } | students
@@ -82,23 +83,24 @@ def table(result: dict[str, Any]) -> str:
     names = [*result["names"], "mean"]
     width = max(map(len, facts["models"]))
     lines = [
-        f"Concordance (CCC, 1 = the raters' mean itself) on {facts['clips']:,} {part} clips of "
+        f"Concordance (CCC, 1 = the raters' mean) on {facts['clips']:,} {part} clips of "
         f"{facts['speakers']} speakers,",
         "with its 95 % interval over speakers:",
         "",
         " " * width + "".join(f"  {name:>18}" for name in names),
     ]
     for model, row in facts["models"].items():
-        lines.append(model.ljust(width) + "".join(f"  {_cell(row[name]):>18}" for name in names))
+        cells = [_cell(row[name], facts["speakers"]) for name in names]
+        lines.append(model.ljust(width) + "".join(f"  {cell:>18}" for cell in cells))
     for teacher, told in result.get("teachers_out_of_fold", {}).items():
         if told:
-            cells = ", ".join(f"{name} {_cell(told[name])}" for name in names)
-            lines.append(f"{row_name(teacher)}, out of fold on the training clips: {cells}")
+            values = ", ".join(f"{name} {_cell(told[name])}" for name in names)
+            lines.append(f"{teacher_row(teacher)}, out of fold on the training clips: {values}")
     return "\n".join(lines)
 
 
 def _teachers(run: Run, run_data: RunData) -> dict[str, Targets]:
-    """Those that tell dimensions."""
+    """Those that predict dimensions."""
     count, labels = len(run_data.dimensions), run_data.labels
     targets = {
         name: read_targets(targets_path(name, run), labels, count) for name in run.config.teachers
@@ -106,7 +108,7 @@ def _teachers(run: Run, run_data: RunData) -> dict[str, Targets]:
     return {name: found for name, found in targets.items() if found.dimensions is not None}
 
 
-def _told(teacher: Targets, ids: list[str]) -> np.ndarray:
+def _predicted(teacher: Targets, ids: list[str]) -> np.ndarray:
     assert teacher.dimensions is not None
     values: np.ndarray = teacher.dimensions[teacher.rows_of(ids, "")]
     return values
@@ -115,13 +117,12 @@ def _told(teacher: Targets, ids: list[str]) -> np.ndarray:
 def _out_of_fold(
     names: list[str], teacher: Targets, run_data: RunData
 ) -> dict[str, list[float] | None] | None:
-    rows = zip(teacher.ids, teacher.fold.tolist(), teacher.view.tolist(), strict=True)
-    known = {clip_id for clip_id, fold, view in rows if view == 0 and fold >= 0}
+    known = out_of_fold_clips(teacher)
     ids = [clip_id for clip_id in run_data.ids("training") if clip_id in known]
     if not ids:
         return None
     speakers = [run_data.speakers[clip_id] for clip_id in ids]
-    return _row(names, run_data.ratings(ids), _told(teacher, ids), speakers)
+    return _row(names, run_data.ratings(ids), _predicted(teacher, ids), speakers)
 
 
 def _models(run: Run, run_data: RunData, baseline: str) -> dict[str, _Predict]:
@@ -159,9 +160,9 @@ def _row(
     return row
 
 
-def _cell(values: list[float] | None) -> str:
+def _cell(values: list[float] | None, speakers: int = metrics.MIN_SPEAKERS) -> str:
+    """Such as ``0.512 (0.47-0.55)``, ``0.512`` without interval, ``-`` where it is undefined."""
     if not values:
         return "-"
-    if len(values) == 1:
-        return f"{values[0]:.3f}"
-    return f"{values[0]:.3f} ({values[1]:.2f}-{values[2]:.2f})"
+    ends = metrics.reported_interval(values[1:] or None, speakers)
+    return f"{values[0]:.3f}" + (f" ({ends[0]:.2f}-{ends[1]:.2f})" if ends else "")

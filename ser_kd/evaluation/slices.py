@@ -1,4 +1,4 @@
-"""Scores by sex, age and race of the speakers, where a corpus tells them."""
+"""Scores by sex, age and race of the speakers, where a corpus has them."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -33,15 +33,17 @@ def slices(
     Returns:
         ``by`` (``sex``, ``age``, ``race``) and ``groups``: ``name``, ``clips``, ``speakers``,
         ``ua``, its ``interval`` (None for one speaker), ``recall`` as in ``metrics.full_scores``.
-        Then notes: what is not known, and of how many clips.
+        Then notes: what is known of how many clips.
     """
-    found, notes = [], []
+    found: list[dict[str, Any]] = []
+    notes, of_none = [], []
     for by, name_of in _GROUPINGS.items():
         names = [name_of(clip.attributes) for clip in clips]
         unknown = names.count("")
-        if unknown:
-            of_all = "no clip" if unknown == len(clips) else f"{len(clips) - unknown} clips only"
-            notes.append(f"{by}: known of {of_all}, of {len(clips)}")
+        if unknown == len(clips):
+            of_none.append(by)
+        elif unknown:
+            notes.append(f"{by}: known of {len(clips) - unknown} of {len(clips)} clips")
         groups = []
         for name in sorted(set(names) - {""}):
             rows = np.array([row for row, of_row in enumerate(names) if of_row == name])
@@ -61,6 +63,8 @@ def slices(
             )
         if groups:
             found.append({"by": by, "groups": groups})
+    if of_none:
+        notes.append(f"{', '.join(of_none)} of the speakers: not known")
     return found, notes
 
 

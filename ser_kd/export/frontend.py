@@ -11,7 +11,7 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from ser_kd.audio.logmel import mel_filters
+from ser_kd.audio.mel import mel_filters
 from ser_kd.config import LogMelConfig
 
 

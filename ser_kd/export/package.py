@@ -2,18 +2,19 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 from typing import Any
 
 from ser_kd import __version__, files
 from ser_kd.config import StudentConfig
+from ser_kd.corpora import find_reader
+from ser_kd.corpora.emotions import emotion
 from ser_kd.distillation.fit_loop import HISTORY
-from ser_kd.evaluation.report.words import emotion
 from ser_kd.export.plot import family_svg
 from ser_kd.export.verify import sha256
 from ser_kd.inference.measure import machine
+from ser_kd.metrics import reported_interval
 from ser_kd.runs.folder import Run
 from ser_kd.students.architectures import YAMNET_BLOCKS
 
@@ -24,49 +25,6 @@ PUBLISHED = (
     "student_int8.tflite",
     "labels.txt",
     "frontend.json",
-)
-
-
-@dataclass(frozen=True)
-class CorpusFacts:
-    """What a model card says of a corpus."""
-
-    name: str
-    language: str
-    limits: str
-    licence: str
-
-
-_CORPORA = {
-    "crema_d": CorpusFacts(
-        "CREMA-D (Cao et al., 2014)",
-        "en",
-        "91 actors of 20 to 74 years speak 12 sentences of North American English in six acted "
-        "emotions, in a studio: nobody felt what was said, and everyday speech is less clear.",
-        "CREMA-D is under the Open Database License 1.0 and its contents under the Database "
-        "Contents License 1.0: name it, and share databases that you derive from it alike.",
-    ),
-    "ravdess": CorpusFacts(
-        "RAVDESS (Livingstone and Russo, 2018)",
-        "en",
-        "24 actors speak two sentences of North American English, acted, in a studio.",
-        "RAVDESS is under CC BY-NC-SA 4.0: not for commercial use.",
-    ),
-    "emodb": CorpusFacts(
-        "EmoDB (Burkhardt et al., 2005)",
-        "de",
-        "Ten actors speak ten German sentences, acted, in a studio.",
-        "EmoDB is free for research; ask its authors for anything else.",
-    ),
-    "demo": CorpusFacts(
-        "synthetic speech (espeak-ng)",
-        "en",
-        "It was trained on synthetic voices and knows nothing about people.",
-        "The speech is synthetic, nobody's rights are in it.",
-    ),
-}
-_OTHER = CorpusFacts(
-    "your own", "und", "What it was trained on is what it knows.", "That of your corpus: read it."
 )
 
 
@@ -94,9 +52,9 @@ def _write_guides(
 ) -> None:
     """README, card and checksums of ``models``, which are those in ``folder``."""
     config, waveform = run.config, models["waveform"]
-    corpus = _CORPORA.get(config.corpus.name, _OTHER)
+    corpus = find_reader(config.corpus.name).facts
     teachers = [f"{name} ({teacher.kind})" for name, teacher in config.teachers.items()]
-    low, high = waveform["ua_interval"]
+    ends = reported_interval(waveform["ua_interval"], figures["validation_speakers"])
     facts = {
         "name": config.name,
         "version": __version__,
@@ -118,7 +76,7 @@ def _write_guides(
         "hop_seconds": f"{config.audio.window_hop_seconds:g}",
         "waveform_kb": f"{waveform['bytes'] / 1e3:,.0f}",
         "waveform_ua": f"{waveform['ua']:.1%}",
-        "interval": f"{low:.1%} to {high:.1%}",
+        "interval": f"{ends[0]:.1%} to {ends[1]:.1%}" if ends else "not known: too few",
         "ua": f"{waveform['ua']:.4f}",
         "wa": f"{waveform['wa']:.4f}",
         "macro_f1": f"{waveform['macro_f1']:.4f}",

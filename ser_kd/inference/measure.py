@@ -19,11 +19,14 @@ from typing import IO, Any, cast
 import numpy as np
 
 from ser_kd.errors import UserError
+from ser_kd.registry import load_object
+from ser_kd.tflite.interpreters import TFLiteModel
 
 Example = np.ndarray | Mapping[str, np.ndarray]
 Model = Path | Sequence[Path]
 """A file, or the files of an ensemble, whose networks run one after the other."""
 
+_TIMED_NETWORK = "ser_kd.inference.keras_student:timed_network"
 _ONE_THREAD = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
@@ -138,6 +141,19 @@ def _ask(child: "subprocess.Popen[str]", inferences: int, path: Path) -> str:
     return answer.strip()
 
 
+def _timed_tflite(path: Path, example: Example | None) -> tuple[str, Callable[[], Any]]:
+    """(runtime, one inference) of a .tflite file.
+
+    Raises:
+        UserError: It cannot be loaded.
+    """
+    model = TFLiteModel(path)
+    if example is None:
+        generator = np.random.default_rng(0)
+        example = generator.normal(size=model.input_shape).astype(np.float32)
+    return model.runtime, lambda: model.predict(cast(np.ndarray, example))
+
+
 def _load(path: Path, example_path: Path | None) -> tuple[str, Callable[[], Any]]:
     """(runtime, one inference)."""
     example: Any = None
@@ -145,29 +161,10 @@ def _load(path: Path, example_path: Path | None) -> tuple[str, Callable[[], Any]
         with np.load(example_path) as arrays:
             example = {name[1:]: arrays[name] for name in arrays.files}
         example = example.get("", example)
-    rng = np.random.default_rng(0)
-    if path.suffix == ".tflite":
-        from ser_kd.tflite.interpreters import TFLiteModel
-
-        model = TFLiteModel(path)
-        if example is None:
-            example = rng.normal(size=model.input_shape).astype(np.float32)
-        return model.runtime, lambda: model.predict(example)
-
-    import tensorflow as tf
-
-    from ser_kd.teachers.saved import load_network
-
-    network = load_network(path)
-    if example is None:
-        shape = getattr(network, "input_shape", None)  # subclassed models have none
-        if not isinstance(shape, tuple) or None in shape[1:]:
-            raise UserError(f"{path} does not name its input's shape: give an example")
-        example = rng.normal(size=(1, *shape[1:])).astype(np.float32)
-    inputs = tf.nest.map_structure(tf.constant, example)
-    signature = tf.nest.map_structure(tf.TensorSpec.from_tensor, inputs)
-    run = tf.function(lambda x: network(x, training=False), input_signature=[signature])
-    return "Keras", lambda: run(inputs).numpy()
+    if path.suffix == ".tflite":  # a process that must not import TensorFlow
+        return _timed_tflite(path, example)
+    timed: tuple[str, Callable[[], Any]] = load_object(_TIMED_NETWORK)(path, example)
+    return timed
 
 
 def _peak_bytes() -> int:

@@ -2,40 +2,72 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 
 from ser_kd.audio.decoding import decode, is_silent, to_float, to_int16
-from ser_kd.data.targets import softmax
 from ser_kd.errors import UserError
-from ser_kd.speaker.owner import CLASSIFY_OWNER, LISTEN_TO_OWNER, sounding, to_corpus
-from ser_kd.speaker.owner_loop import OwnerLoop, Voices
-from ser_kd.tflite.interpreters import TFLiteModel
+from ser_kd.registry import load_object
+from ser_kd.speaker.adaptation import Adaptation
+from ser_kd.speaker.statistics import CLASSIFY_OWNER
+from ser_kd.speaker.voice import Voice
+from ser_kd.speaker.voice_loop import VoiceLoop
+from ser_kd.students.frontend import Frontend, find_frontend
 
-# TensorFlow (5 s) is imported where it is used, so that ``ser-kd --help`` is quick.
-if TYPE_CHECKING:
-    pass
-from ser_kd.students.frontend import Corpus, Frontend, find_frontend, no_categories
-from ser_kd.students.saved import keras_corpus, keras_logits, load_keras
-
-_MODEL_SUFFIXES = (".tflite", ".keras")
+STUDENTS = {
+    ".tflite": "ser_kd.inference.tflite_student:load",
+    ".keras": "ser_kd.inference.keras_student:KerasStudent",
+}
+"""What loads a file, by its suffix: a function of the path and the front end."""
+_FILES_OF_A_FOLDER = (
+    "student_waveform.tflite",
+    "student_int8.tflite",
+    "student_float32.tflite",
+    "student.keras",
+)
 _BATCH = 64
+
+
+class Student(Protocol):
+    """A loaded file: ``ser_kd.inference.tflite_student`` and ``keras_student`` have them.
+
+    Attributes:
+        expected_input: What the front end says that it takes, without the batch axis.
+        input_shape: What it takes, with the batch axis.
+        output_shape: What it gives.
+        adaptation: What it can do with a voice; None = nothing.
+    """
+
+    expected_input: tuple[int, ...]
+    input_shape: tuple[int, ...]
+    output_shape: tuple[int, ...]
+
+    @property
+    def adaptation(self) -> Adaptation | None: ...
+
+    @property
+    def predict_windows(self) -> Callable[[np.ndarray], np.ndarray]: ...
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model says of one file.
+    """The class probabilities of one clip.
 
     Attributes:
-        probs: float32 ``[classes]``, the mean over the windows.
-        seconds: The file's length.
+        label: The likeliest class.
+        probability: Of that class.
+        probabilities: float32 ``[classes]``, the mean over the windows.
+        seconds: The clip's length.
         silent: No sample is above the noise of the format: the label then means nothing.
     """
 
-    probs: np.ndarray
+    label: str
+    probability: float
+    probabilities: np.ndarray
     seconds: float
     silent: bool
 
@@ -43,10 +75,12 @@ class Prediction:
 class Predictor:
     """A student and its front end, ready for audio files.
 
-    Attributes:
+    Args:
+        predict_windows: float32 ``[windows, frontend.window_samples]`` -> probabilities
+            ``[windows, classes]``.
         labels: Class names, in the order of the probabilities.
         frontend: How audio becomes the model's input.
-        voices: What the model can do with its owner's voice; None = nothing.
+        adaptation: What the model can do with a voice; None = nothing.
     """
 
     def __init__(
@@ -54,12 +88,12 @@ class Predictor:
         predict_windows: Callable[[np.ndarray], np.ndarray],
         labels: tuple[str, ...],
         frontend: Frontend,
-        voices: Voices | None = None,
+        adaptation: Adaptation | None = None,
     ) -> None:
         self._predict_windows = predict_windows
         self.labels = labels
         self.frontend = frontend
-        self.voices = voices
+        self.adaptation = adaptation
 
     @classmethod
     def load(cls, path: Path) -> "Predictor":
@@ -72,37 +106,45 @@ class Predictor:
         Raises:
             UserError: The model cannot be loaded, does not fit its front end, or that is missing.
         """
-        if path.suffix not in _MODEL_SUFFIXES:
-            raise UserError(f"{path}: a model ends in {' or '.join(_MODEL_SUFFIXES)}")
+        if path.suffix not in STUDENTS:
+            raise UserError(f"{path}: a model ends in {' or '.join(STUDENTS)}")
         if not path.is_file():
             raise UserError(f"{path}: no such model")
         labels, frontend = find_frontend(path)
-        predict: Callable[[np.ndarray], np.ndarray]
-        voices, corpus = None, frontend.corpus
-        takes: tuple[int, ...] = (frontend.frames, frontend.mels)
-        if path.suffix == ".tflite":
-            model = TFLiteModel(path)
-            inputs, outputs, predict = model.input_shape, model.output_shape, model.predict
-            if model.hears_waveforms:
-                takes = (frontend.window_samples,)
-                voices = _waveform_voices(model, corpus)
-        else:
-            network = load_keras(path)
-            inputs, outputs = network.input_shape, network.output_shape
-            if isinstance(network.output, dict):  # output_shape is a tuple where it has one entry
-                raise no_categories(path)
-            predict, corpus = keras_logits(network), keras_corpus(network)
-        wanted = takes, (len(labels),)
+        student: Student = load_object(STUDENTS[path.suffix])(path, frontend)
+        inputs, outputs = student.input_shape, student.output_shape
+        wanted = student.expected_input, (len(labels),)
         if isinstance(inputs, dict) or (tuple(inputs[1:]), tuple(outputs[1:])) != wanted:
             raise UserError(
                 f"{path} does not fit its labels.txt and frontend.json: it takes {inputs} and "
-                f"gives {outputs}; they say [1, {', '.join(map(str, takes))}] and "
+                f"gives {outputs}; they say [1, {', '.join(map(str, student.expected_input))}] and "
                 f"{len(labels)} labels"
             )
-        if len(takes) > 1:
-            logits, predict = predict, _with_front_end(predict, frontend)
-            voices = _logmel_voices(logits, frontend, corpus)
-        return cls(predict, labels, frontend, voices)
+        return cls(student.predict_windows, labels, frontend, student.adaptation)
+
+    def adaptation_or_error(self, model: Path | str = "this model") -> Adaptation:
+        """What the model can do with a voice; ``model`` is its name in the message.
+
+        Raises:
+            UserError: Nothing.
+        """
+        if self.adaptation is None:
+            raise UserError(
+                f"{model} cannot be adapted to a voice: it has no signature {CLASSIFY_OWNER}, or "
+                "its frontend.json no corpus; export its run again: ser-kd export RUN"
+            )
+        return self.adaptation
+
+    def for_voice(self, voice: Voice) -> "Predictor":
+        """The same model, adapted to a voice.
+
+        Raises:
+            UserError: The voice has other mel bands, or the model cannot be adapted.
+        """
+        adaptation = self.adaptation_or_error()
+        voice.check_bands(self.frontend.mel_bands)
+        predict = partial(adaptation.predict_windows, voice=voice.as_array(adaptation.corpus))
+        return Predictor(predict, self.labels, self.frontend, adaptation)
 
     def predict_windows(self, windows: np.ndarray) -> np.ndarray:
         """Class probabilities of windows.
@@ -135,96 +177,61 @@ class Predictor:
         mean: np.ndarray = (total / len(starts)).astype(np.float32)
         return mean
 
-    def predict(self, path: Path | str) -> Prediction:
-        """What the model says of an audio file.
+    def predict(self, clip: Path | str | np.ndarray) -> Prediction:
+        """The prediction for an audio file, or for a waveform as ``predict_waveform`` takes it.
 
         Raises:
             AudioError: The file cannot be used.
         """
-        return self.hear(decode(path, self.frontend.sample_rate_hz))
-
-    def hear(self, waveform: np.ndarray) -> Prediction:
-        """What the model says of a clip; ``waveform`` as for ``predict_waveform``."""
-        seconds = len(waveform) / self.frontend.sample_rate_hz
-        return Prediction(self.predict_waveform(waveform), seconds, is_silent(waveform))
+        rate_hz = self.frontend.sample_rate_hz
+        waveform = clip if isinstance(clip, np.ndarray) else decode(clip, rate_hz)
+        probabilities = self.predict_waveform(waveform)
+        best = int(probabilities.argmax())
+        return Prediction(
+            label=self.labels[best],
+            probability=float(probabilities[best]),
+            probabilities=probabilities,
+            seconds=len(waveform) / rate_hz,
+            silent=is_silent(waveform),
+        )
 
     def predict_file(self, path: Path | str) -> np.ndarray:
         """Class probabilities of an audio file, float32 ``[classes]``; see ``predict``."""
-        return self.predict(path).probs
+        return self.predict(path).probabilities
 
 
-def load_for_owner(model: Path, statistics: Path) -> tuple[Predictor, OwnerLoop]:
-    """A predictor that knows its owner as far as ``statistics`` does, and what lets it learn.
+def load_with_voice(model: Path, path: Path) -> tuple[Predictor, VoiceLoop]:
+    """A predictor that knows one voice as far as a file does, and what lets it learn.
 
     Raises:
-        UserError: As ``Predictor.load``; the model cannot be moved to a voice; or the file with the
-            statistics is damaged or of another front end.
+        UserError: As ``Predictor.load``; the model cannot be adapted to a voice; or the voice's
+            file is damaged or of another front end.
     """
-    stranger = Predictor.load(model)
-    if stranger.voices is None:
-        raise UserError(
-            f"{model} cannot learn its owner's voice: it has no signature {CLASSIFY_OWNER}, or its "
-            "frontend.json no corpus; export its run again (python -m export RUN_DIR)"
-        )
-    owner = OwnerLoop(statistics, stranger.voices, stranger.frontend)
-    known = Predictor(owner.predict_windows, stranger.labels, stranger.frontend, stranger.voices)
-    return known, owner
-
-
-def _with_front_end(
-    predict_logits: Callable[[np.ndarray], np.ndarray], frontend: Frontend
-) -> Callable[[np.ndarray], np.ndarray]:
-    """A log-mel model as a function of samples: windows -> probabilities."""
-    from ser_kd.audio.logmel import LogMel
-
-    logmel = LogMel(frontend.logmel)
-    temperature = frontend.temperature
-    return lambda windows: softmax(predict_logits(np.asarray(logmel(windows))) / temperature)
-
-
-def _logmel_voices(
-    predict_logits: Callable[[np.ndarray], np.ndarray], frontend: Frontend, corpus: Corpus | None
-) -> Voices | None:
-    from ser_kd.audio.logmel import LogMel
-
-    if corpus is None:
-        return None
-    logmel, floor_db = LogMel(frontend.logmel), frontend.floor_db
-    target = corpus.mean_db, corpus.deviation_db
-
-    def predict_windows(windows: np.ndarray, voice: np.ndarray) -> np.ndarray:
-        moved = to_corpus(np.asarray(logmel(windows)), (voice[0], voice[1]), target, floor_db)
-        return softmax(predict_logits(moved) / frontend.temperature)
-
-    def sums(windows: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-        frames = sounding(np.asarray(logmel(windows)), floor_db).astype(np.float64)
-        return len(frames), frames.sum(0), (frames**2).sum(0)
-
-    return Voices(corpus, predict_windows, sums)
-
-
-def _waveform_voices(model: TFLiteModel, corpus: Corpus | None) -> Voices | None:
-    if corpus is None or not {CLASSIFY_OWNER, LISTEN_TO_OWNER} <= set(model.signatures):
-        return None
-
-    def predict_windows(windows: np.ndarray, voice: np.ndarray) -> np.ndarray:
-        answers = (
-            model.run(CLASSIFY_OWNER, pcm=window[np.newaxis], statistics=voice)
-            for window in windows
-        )
-        return np.concatenate([answer["probabilities"] for answer in answers])
-
-    def sums(windows: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-        parts = [model.run(LISTEN_TO_OWNER, pcm=window[np.newaxis]) for window in windows]
-        frames, total, squares = (
-            np.stack([part[name] for part in parts]).sum(axis=0, dtype=np.float64)
-            for name in ("frames", "total", "squares")
-        )
-        return float(frames[0]), total, squares
-
-    return Voices(corpus, predict_windows, sums)
+    plain = Predictor.load(model)
+    loop = VoiceLoop(path, plain.adaptation_or_error(model), plain.frontend)
+    return Predictor(loop.predict_windows, plain.labels, plain.frontend, plain.adaptation), loop
 
 
 def default_model() -> Path:
-    """The student that comes with the package: ``ser_kd/pretrained/student_waveform.tflite``."""
+    """The bundled student: ``ser_kd/pretrained/student_waveform.tflite``."""
     return Path(str(resources.files("ser_kd") / "pretrained" / "student_waveform.tflite"))
+
+
+def find_model(path: Path) -> Path:
+    """The model that a path names: a file, or the best one of a run's or an export's folder.
+
+    Raises:
+        UserError: The folder holds none.
+    """
+    if not path.is_dir():
+        return path
+    for folder in (path / "export", path):
+        for name in _FILES_OF_A_FOLDER[:3]:
+            if (folder / name).is_file():
+                return folder / name
+    if (path / _FILES_OF_A_FOLDER[3]).is_file():
+        return path / _FILES_OF_A_FOLDER[3]
+    raise UserError(
+        f"{path}: no model there; looked for {', '.join(_FILES_OF_A_FOLDER)} in it and in its "
+        "export/. A run that is not exported yet: ser-kd export RUN"
+    )

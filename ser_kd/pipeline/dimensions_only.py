@@ -95,7 +95,7 @@ def with_teachers_in_use(config: Config) -> Config:
     used: set[str] = set()
     if config.dimensions.teacher_weight > 0:
         for name in reversed(teacher_order(config.teachers)):  # whoever needs another comes first
-            if config.teachers[name].may_tell_dimensions:
+            if config.teachers[name].may_predict_dimensions:
                 used.add(name)
             if name in used:
                 used.update(config.teachers[name].teachers_needed)

@@ -4,21 +4,12 @@ from pathlib import Path
 from typing import Any
 
 from ser_kd import files
+from ser_kd.evaluation.run_models import student_files
 from ser_kd.inference.measure import Example, measure_all
 from ser_kd.progress import say
 from ser_kd.runs.folder import Run
 from ser_kd.teachers.base import teacher_class
 from ser_kd.teachers.saved import load_network
-
-
-def student_files(run: Run) -> dict[str, Path]:
-    """The run's students by the names that its tables show; without teachers there is but one."""
-    alone, distilled = "student, labels alone", "student, distilled"
-    float_student = distilled if run.config.teachers else alone
-    students = {alone: run.baseline_dir / run.student_path.name} if run.config.teachers else {}
-    students[float_student] = run.student_path
-    students[f"{float_student}, int8"] = run.export_dir / "student_int8.tflite"
-    return students
 
 
 def measure_run(run: Run) -> dict[str, Any]:

@@ -4,9 +4,11 @@ from pathlib import Path
 
 from ser_kd.config import Config
 from ser_kd.distillation import fit_loop
-from ser_kd.evaluation import run_dimensions, run_report, run_scores
-from ser_kd.export import export_run
-from ser_kd.pipeline import dimensions_only, resources, run_table, students
+from ser_kd.evaluation import run_dimensions
+from ser_kd.evaluation.run import PAGE, evaluate_run
+from ser_kd.evaluation.summary import summary
+from ser_kd.export.run import export_run
+from ser_kd.pipeline import dimensions_only, resources, students
 from ser_kd.pipeline.announcement import announce
 from ser_kd.pipeline.teachers import all_teacher_targets
 from ser_kd.progress import say
@@ -47,19 +49,18 @@ def train(config: Config, run_dir: Path | None = None) -> None:
     say("\n5. Export to TensorFlow Lite")
     export_run(run, run_data)
     say("\n6. Scores, time and memory, report")
-    run_scores.evaluate(run, run_data, targets)
-    resources.measure_run(run)
-    page = run_report.report_run(run, run_data)
-    say("\n" + run_table.summary(run.directory))
+    measured = resources.measure_run(run)
+    evaluation = evaluate_run(run, run_data, targets)
+    say("\n" + summary(evaluation, measured))
     if run_data.dimensions:
         say("\n" + run_dimensions.table(run_dimensions.evaluate_dimensions(run, run_data)))
-    _say_what_next(page, run.export_dir / "student_waveform.tflite", config)
+    _say_what_next(run.directory / PAGE, run.export_dir / "student_waveform.tflite", config)
 
 
 def _say_what_next(page: Path, model: Path, config: Config) -> None:
     say(f"\nReport:        {page}")
     say(f"For the phone: {model} with labels.txt (README.md beside it shows how)")
-    say(f"Try it:        python -m ser_kd predict {model} SOME_SPEECH.wav")
+    say(f"Try it:        ser-kd predict {model} SOME_SPEECH.wav")
     if config.corpus.name == "demo":
-        say("Real speech:   python -m ser_kd data crema_d ~/CREMA-D --download")
-        say("               python train.py --recipe crema_d_cpu --data-dir ~/CREMA-D")
+        say("Real speech:   ser-kd data crema_d ~/CREMA-D --download")
+        say("               ser-kd train --recipe crema_d_cpu --data-dir ~/CREMA-D")

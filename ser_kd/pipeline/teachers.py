@@ -42,7 +42,7 @@ def all_teacher_targets(run: Run, run_data: RunData) -> dict[str, Targets]:
 def _require_dimensions(made: Teachers) -> None:
     """Of the teachers: one that predicts dimensions, or one of kind ``file`` that has them."""
     for name, settings in made.run.config.teachers.items():
-        if settings.may_tell_dimensions and (
+        if settings.may_predict_dimensions and (
             settings.predictions_file is None or made.targets(name).dimensions is not None
         ):
             return

@@ -8,7 +8,7 @@ import numpy as np
 
 from ser_kd.config import Config
 from ser_kd.corpora import Corpus
-from ser_kd.corpora.ratings import Dimension
+from ser_kd.corpora.reader import Dimension
 from ser_kd.corpora.splits import Splits
 from ser_kd.data.clip_arrays import ClipArrays
 from ser_kd.data.unlabelled import Unlabelled

@@ -49,7 +49,7 @@ class Run:
         if not path.exists():
             raise UserError(
                 f"{directory} is no run folder (it has no config.json); train one first: "
-                "python train.py"
+                "ser-kd train"
             )
         return cls(directory, read_run_config(path))
 

@@ -2,12 +2,12 @@
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ser_kd.audio import decoding
 from ser_kd.config import AudioConfig, Config
-from ser_kd.corpora import Clip, demo_folder, load_corpus
+from ser_kd.corpora import Clip, load_corpus
 from ser_kd.corpora.splits import split_corpus
 from ser_kd.data import clip_arrays
 from ser_kd.data.unlabelled import Unlabelled, cut_into_segments, unlabelled_files
@@ -28,11 +28,9 @@ def read_run_data(directory: Path, config: Config, cache_dir: Path) -> RunData:
     Raises:
         UserError: There is nothing to train on, or not what the run began with.
     """
-    if config.corpus.name == "demo":
-        _make_demo_corpus(config)
     for partial in directory.rglob(".partial-*"):
         partial.unlink()  # of a run that was killed while it wrote
-    corpus = load_corpus(config.corpus)
+    corpus = load_corpus(config.corpus, progress=_making_progress())
     splits = split_corpus(corpus, config.corpus)
     splits.require("train", "validation")
     recordings = unlabelled_files(config.corpus.unlabelled_dirs, corpus)
@@ -52,7 +50,7 @@ def read_run_data(directory: Path, config: Config, cache_dir: Path) -> RunData:
         if not run_data.ids(part):
             raise UserError(
                 f"no {part} clip can be used (all are unreadable or left out); "
-                f"python -m ser_kd data {corpus.name} {corpus.folder} says why"
+                f"ser-kd data {corpus.name} {corpus.folder} says why"
             )
     return run_data
 
@@ -64,8 +62,8 @@ def _segments(recordings: Sequence[Clip], config: AudioConfig, cache_dir: Path) 
     return cut_into_segments(waveforms, skipped, config)
 
 
-def _make_demo_corpus(config: Config) -> None:
-    """Here rather than in ``load_corpus``, to show progress."""
+def _making_progress() -> Callable[[int, int], None]:
+    """Shows how the making of the demo corpus goes, every few seconds."""
     said = 0.0
 
     def progress(done: int, total: int) -> None:
@@ -74,7 +72,7 @@ def _make_demo_corpus(config: Config) -> None:
             said = time.monotonic()
             say(f"  speaking the demo corpus (synthetic): {done:,} of {total:,} clips")
 
-    demo_folder(config.corpus, progress)
+    return progress
 
 
 def _report(run_data: RunData) -> None:

@@ -5,12 +5,12 @@ import importlib.metadata
 import json
 import platform
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ser_kd import files
-from ser_kd.config import Config, config_to_dict, flat_settings, read_run_config
+from ser_kd.config import Config, config_to_dict, read_run_config
 from ser_kd.corpora import Clip, Corpus
 from ser_kd.errors import UserError
 
@@ -38,14 +38,29 @@ def require_same_settings(directory: Path, config: Config) -> None:
     path = directory / FILE
     if not path.exists():
         return
-    before = flat_settings(config_to_dict(read_run_config(path)))
-    now = flat_settings(config_to_dict(config))
+    before = _flat(config_to_dict(read_run_config(path)))
+    now = _flat(config_to_dict(config))
     for key in [*now, *before]:
-        if before.get(key) != now.get(key) and key not in _MAY_CHANGE:
+        same = _portable(before.get(key)) == _portable(now.get(key))
+        if not same and key not in _MAY_CHANGE:
             raise UserError(
                 f"{directory} holds a run with other settings ({key} = {before.get(key)!r}, "
                 f"now {now.get(key)!r}); give another --run-dir, or delete the folder"
             )
+
+
+def _portable(value: Any) -> Any:
+    """A setting's value; the package's own files are the same wherever it is installed."""
+    return value.rpartition("/ser_kd/recipes/")[2] if isinstance(value, str) else value
+
+
+def _flat(table: Mapping[str, Any], where: str = "") -> dict[str, Any]:
+    """Nested tables as one: ``{"fit": {"epochs": 3}}`` -> ``{"fit.epochs": 3}``."""
+    flat: dict[str, Any] = {}
+    for key, value in table.items():
+        name = f"{where}.{key}" if where else key
+        flat |= _flat(value, name) if isinstance(value, dict) and value else {name: value}
+    return flat
 
 
 def record(

@@ -8,7 +8,8 @@ import numpy as np
 
 from ser_kd.config import Config
 from ser_kd.corpora import Corpus
-from ser_kd.corpora.ratings import Dimension, dimensions_of, read_ratings
+from ser_kd.corpora.ratings import dimensions_of, read_ratings
+from ser_kd.corpora.reader import Dimension
 
 
 @dataclass(frozen=True)

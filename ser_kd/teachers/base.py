@@ -8,14 +8,14 @@ from typing import Any, ClassVar, Generic, TypeVar, cast
 
 import numpy as np
 
-from ser_kd.config import TEACHER_KINDS, AudioConfig, Config, TeacherConfig
+from ser_kd.config import AudioConfig, Config, TeacherConfig
 from ser_kd.corpora.splits import speaker_folds
 from ser_kd.data.clip_arrays import ClipArrays, ClipView, Hears
 from ser_kd.data.targets import Targets
-from ser_kd.errors import UserError
 from ser_kd.registry import load_object
 from ser_kd.runs.data import RunData
 from ser_kd.teachers.prediction import Predictor
+from ser_kd.teachers.settings import TEACHER_KINDS
 
 Settings = TypeVar("Settings", bound=TeacherConfig)
 
@@ -33,7 +33,7 @@ def no_targets(name: str) -> Targets:
 class Teacher(abc.ABC, Generic[Settings]):
     """One teacher of a run: trains and predicts, one fold at a time.
 
-    What is wrong with its settings or files is said when it is made, before anything is trained.
+    Wrong settings and files are reported when it is made, before anything is trained.
 
     Attributes:
         name: Of the teacher.
@@ -102,18 +102,6 @@ class Teacher(abc.ABC, Generic[Settings]):
         groups = speaker_folds(data.splits.training, self.settings.folds, self.config.seed)
         fold_of = {speaker: fold for fold, group in enumerate(groups) for speaker in group}
         return {clip_id: fold_of[data.speakers[clip_id]] for clip_id in data.ids("training")}
-
-    def require_known_speakers(self) -> None:
-        """For ``statistics = "speaker"``.
-
-        Raises:
-            UserError: The run has speech of unknown speakers.
-        """
-        if self.run_data.unlabelled.ids:
-            raise UserError(
-                f"teachers.{self.name}.statistics = 'speaker' needs to know who speaks, which "
-                "corpus.unlabelled_dirs does not say; leave one of them out"
-            )
 
 
 def teacher_class(settings: TeacherConfig) -> type[Teacher[Any]]:

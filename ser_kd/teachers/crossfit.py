@@ -163,9 +163,9 @@ def _assemble(folds: Sequence[Fold], in_fold: bool, run_data: RunData) -> Target
         with np.load(fold.directory / PREDICTIONS) as stored:
             views = [*zip(stored["ids"].tolist(), stored["view"].tolist(), strict=True)]
             probs, embedding = stored["probs"], stored["embedding"]
-            told = stored.get("dimensions")
-        if told is not None:
-            for view, values in zip(views, told, strict=True):
+            predicted = stored.get("dimensions")
+        if predicted is not None:
+            for view, values in zip(views, predicted, strict=True):
                 dimensions.setdefault(view, []).append(values)
         for view, p, e in zip(views, probs, embedding, strict=True):
             if view[0] in training:

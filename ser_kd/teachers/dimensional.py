@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from ser_kd import files
-from ser_kd.config import Config, DimensionalTeacherConfig
+from ser_kd.config import Config
 from ser_kd.data.clip_arrays import ClipArrays, ClipView, one_cell_per_clip
 from ser_kd.data.training_set import TrainingSet
 from ser_kd.distillation.terms import ConcordanceTerm, LabelTerm
@@ -32,6 +32,7 @@ from ser_kd.teachers.dimensional_network import (
 from ser_kd.teachers.modalities import Modality, require_all, stored_modality, teacher_modality
 from ser_kd.teachers.prediction import Predictor
 from ser_kd.teachers.saved import load_network
+from ser_kd.teachers.settings import DimensionalTeacherConfig
 from ser_kd.teachers.training import Training, train_network
 
 WEIGHTS_FILE = "source_weights.json"

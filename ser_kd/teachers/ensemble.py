@@ -10,13 +10,14 @@ import keras
 import numpy as np
 
 from ser_kd.audio.windows import Windowing
-from ser_kd.config import Config, MembersTeacherConfig
+from ser_kd.config import Config
 from ser_kd.data.clip_arrays import ClipArrays, restandardize
 from ser_kd.distillation.logmel_network import LogMelPredictor
 from ser_kd.errors import UserError
 from ser_kd.runs.data import RunData
 from ser_kd.teachers.base import TargetsOf, Teacher, no_targets
 from ser_kd.teachers.prediction import Predictor
+from ser_kd.teachers.settings import MembersTeacherConfig
 
 Settings = TypeVar("Settings", bound=MembersTeacherConfig)
 Statistics = tuple[np.ndarray, np.ndarray]

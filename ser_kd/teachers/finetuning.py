@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from ser_kd.audio.windows import Windowing
-from ser_kd.config import AudioConfig, Config, TeacherConfig, Wav2Vec2TeacherConfig
+from ser_kd.config import AudioConfig, Config, TeacherConfig
 from ser_kd.data import batching
 from ser_kd.data.clip_arrays import ClipArrays, one_cell_per_clip
 from ser_kd.data.training_set import TrainingSet
@@ -24,6 +24,7 @@ from ser_kd.teachers.base import TargetsOf, Teacher, no_targets
 from ser_kd.teachers.classifier import Frozen, SpeechClassifier
 from ser_kd.teachers.clip_store import ClipStore
 from ser_kd.teachers.prediction import Predictor
+from ser_kd.teachers.settings import Wav2Vec2TeacherConfig
 from ser_kd.teachers.training import Training, train_network
 from ser_kd.teachers.waveform_batches import map_clips, trimmed
 

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ser_kd.config import Config, FusionTeacherConfig
+from ser_kd.config import Config
 from ser_kd.corpora.dialogues import Neighbour, neighbours
 from ser_kd.data import clip_arrays
 from ser_kd.data.batching import BatchPlan
@@ -31,6 +31,7 @@ from ser_kd.teachers.modalities import (
     teacher_modality,
 )
 from ser_kd.teachers.prediction import Predictor
+from ser_kd.teachers.settings import FusionTeacherConfig
 from ser_kd.teachers.training import Training, train_network
 
 

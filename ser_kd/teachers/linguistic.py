@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ser_kd.config import AudioConfig, Config, LinguisticTeacherConfig, TeacherConfig
+from ser_kd.config import AudioConfig, Config, TeacherConfig
 from ser_kd.data.clip_arrays import ClipArrays, ClipView, one_cell_per_clip
 from ser_kd.data.training_set import TrainingSet
 from ser_kd.errors import UserError
@@ -21,6 +21,7 @@ from ser_kd.runs.data import RunData
 from ser_kd.teachers.base import TargetsOf, Teacher, no_targets
 from ser_kd.teachers.linguistic_network import TextClassifier, token_encoder
 from ser_kd.teachers.prediction import Predictor
+from ser_kd.teachers.settings import LinguisticTeacherConfig
 from ser_kd.teachers.training import Training, train_network
 
 _BATCH = 64
@@ -167,7 +168,7 @@ def _from_preset(name: str, teacher: LinguisticTeacherConfig, kind: str, **setti
         keras_hub = importlib.import_module("keras_hub")
     except ImportError:
         raise UserError(
-            f"teachers.{name} needs the package keras-hub: pip install -e '.[text]' (or pip "
+            f"teachers.{name} needs the package keras-hub: pip install 'ser-kd[text]' (or pip "
             "install keras-hub)"
         ) from None
     preset = teacher.preset

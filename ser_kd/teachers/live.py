@@ -18,7 +18,7 @@ from keras import layers, ops
 
 from ser_kd import files
 from ser_kd.audio.windows import Windowing
-from ser_kd.config import Config, LiveTeacherConfig
+from ser_kd.config import Config
 from ser_kd.data.clip_arrays import ClipArrays
 from ser_kd.data.targets import softmax
 from ser_kd.distillation.logmel_network import LogMelPredictor
@@ -28,6 +28,7 @@ from ser_kd.students.initial_weights import require_same_input
 from ser_kd.students.saved import load_keras
 from ser_kd.teachers.base import TargetsOf, Teacher, no_targets
 from ser_kd.teachers.prediction import Predictor
+from ser_kd.teachers.settings import LiveTeacherConfig
 
 _LEAST_PROBABILITY = 1e-12
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ser_kd.config import Config, EnsembleTeacherConfig
+from ser_kd.config import Config
 from ser_kd.data.clip_arrays import ClipArrays, feature_statistics
 from ser_kd.data.training_set import TrainingSet
 from ser_kd.distillation import fit_loop
@@ -13,6 +13,7 @@ from ser_kd.runs.data import RunData
 from ser_kd.students import initial_weights
 from ser_kd.teachers.base import TargetsOf, no_targets
 from ser_kd.teachers.ensemble import EnsembleTeacher, Statistics
+from ser_kd.teachers.settings import EnsembleTeacherConfig
 from ser_kd.teachers.training import save_network
 
 

@@ -41,8 +41,8 @@ def predict_in_shards(
         arrays: Gives the samples or log-mel frames of some views.
         load: Loads the networks; not called if no shard is missing.
         networks: Their files.
-        path: Receives ``ids``, ``view``, ``probs``, ``embedding`` and, where the networks tell
-            them, ``dimensions``, one row per view.
+        path: Receives ``ids``, ``view``, ``probs``, ``embedding`` and, where the networks
+            predict them, ``dimensions``, one row per view.
         what: For the reader's eyes.
     """
     plan = sorted(range(len(views)), key=lambda row: (seconds[row], views[row]))

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from ser_kd.audio import prosody
-from ser_kd.config import Config, ProsodicTeacherConfig
+from ser_kd.config import Config
 from ser_kd.data.batching import BatchPlan, whole_windows
 from ser_kd.data.clip_arrays import ClipArrays
 from ser_kd.data.training_set import TrainingSet
@@ -15,6 +15,7 @@ from ser_kd.teachers.base import TargetsOf, no_targets
 from ser_kd.teachers.descriptors import Descriptors
 from ser_kd.teachers.ensemble import EnsembleTeacher, Statistics
 from ser_kd.teachers.prosodic_network import build_network, frame_statistics, means_something
+from ser_kd.teachers.settings import ProsodicTeacherConfig
 from ser_kd.teachers.training import Training, train_network
 
 

@@ -12,14 +12,14 @@ import pytest
 from adbd import make_binary, tiny_model
 
 from ser_kd.android_bench import binary, phone
-from ser_kd.android_bench.__main__ import main
 from ser_kd.android_bench.adb import Adb, Listed, choose, find_adb
 from ser_kd.android_bench.errors import BenchError
 from ser_kd.android_bench.matrix import Configuration, configurations, shuffled
 from ser_kd.android_bench.model import read_models
-from ser_kd.android_bench.parse import parse_log
 from ser_kd.android_bench.results import Store, comparison, notes, read, summary, table
+from ser_kd.android_bench.tool_output.log import parse_log
 from ser_kd.android_bench.verdict import judge
+from ser_kd.commands.bench import main
 
 ROOT = Path(__file__).parents[2]
 LOGS = Path(__file__).parents[1] / "fixtures" / "benchmark_logs"
@@ -318,7 +318,7 @@ def test_logs_are_parsed_on_the_command_line(run):
     assert "ok" in first
     assert "median_ms 37.79  avg_ms 45.52  p95_ms 153.9  init_ms 13.9  count 20" in first
     assert second.split("ok")[1] == first.split("ok")[1]
-    assert "operators, the dearest is" in third
+    assert "operators, the slowest is" in third
     status, out, _ = run("--parse", LOGS / "46_killed.txt")
     assert status == 1
     assert "killed" in out

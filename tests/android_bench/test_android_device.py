@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 from adbd import Adbd, Phone, make_binary, tiny_model
 
-from ser_kd.android_bench.__main__ import main
 from ser_kd.android_bench.adb import find_adb, hash_file
 from ser_kd.android_bench.errors import BenchError
+from ser_kd.commands.bench import main
 
 ROOT = Path(__file__).parents[2]
 FIXED = Phone(tool={"mode": "fixed"})

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from adbd import tiny_model
 
-from ser_kd.android_bench.__main__ import main
+from ser_kd.commands.bench import main
 
 ROOT = Path(__file__).parents[2]
 

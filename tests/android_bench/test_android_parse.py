@@ -11,17 +11,17 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ser_kd.android_bench.parse import (
+from ser_kd.android_bench.tool_output.figures import (
     Delegate,
     Log,
     Memory,
     OpTime,
     Result,
     Timings,
-    parse_log,
-    parse_op_csv,
-    parse_result,
 )
+from ser_kd.android_bench.tool_output.log import parse_log
+from ser_kd.android_bench.tool_output.profile import parse_op_csv
+from ser_kd.android_bench.tool_output.result_file import parse_result
 
 LOGS = Path(__file__).parents[1] / "fixtures" / "benchmark_logs"
 DEFAULT_XNNPACK = (Delegate("XNNPACK"),)

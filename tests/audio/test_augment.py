@@ -11,7 +11,8 @@ import scipy.stats
 import tensorflow as tf
 
 from ser_kd.audio.augment import augment_logmel, mixup
-from ser_kd.config import AugmentConfig
+from ser_kd.audio.logmel import LogMel
+from ser_kd.config import AugmentConfig, LogMelConfig
 
 OFF = AugmentConfig(
     shift_seconds=0.0,
@@ -123,18 +124,37 @@ def test_what_follows_a_short_clip_stays_silent(windows, changes):
     assert (result[:, : FRAMES // 2] != padded[:, : FRAMES // 2]).any()
 
 
-def test_noise_stands_at_the_asked_distance_below_the_speech(windows):
+def test_noise_has_the_asked_ratio_to_the_speech(windows):
     speech = np.full_like(windows, -30.0)
-    speech[:, FRAMES // 2 :] = FLOOR_DB + 0.1  # pauses do not lower the speech's level
+    speech[:, FRAMES // 2 :] = FLOOR_DB + 0.1  # pauses do not lower the speech's power
     noisy = augmented(speech, noise_probability=1.0, noise_snr_db=(12.0, 12.0))
-    noise_power = 10.0 ** (noisy.astype(np.float64) / 10.0) - 10.0 ** (speech / 10.0)
-    noise_db = 10.0 * np.log10(noise_power[:, FRAMES // 2 :])  # the tilt is symmetric in dB
-    np.testing.assert_allclose(noise_db.mean((1, 2)), -42.0, atol=0.6)
+    noise_power = power(noisy) - power(speech)
+    np.testing.assert_allclose(decibels(noise_power.mean((1, 2))), -42.0, atol=0.05)
+    noise_db = decibels(noise_power[:, FRAMES // 2 :])
     scatter = (noise_db - noise_db.mean(1, keepdims=True)).std()
     assert 2.5 < scatter < 3.5
     assert noisy[:, : FRAMES // 2].min() >= -30.0
     tilt = noise_db.mean(1)[:, 0] - noise_db.mean(1)[:, -1]  # white to brown: falls by 0 to 20 dB
     assert -3.0 < tilt.min() < 8.0 < 12.0 < tilt.max() < 23.0
+
+
+@pytest.mark.parametrize("kind", ["noise", "babble"])
+def test_the_ratio_is_that_of_mean_powers_in_made_up_audio(rng, kind):
+    """Half a second of tone, a pause and padding: computed by hand from the front end's cells."""
+    rate_hz, logmel = 16_000, LogMelConfig()
+    seconds = np.arange(rate_hz // 2) / rate_hz
+    samples = np.zeros((8, 2 * rate_hz), np.float32)
+    for row, hz in zip(samples, rng.uniform(150.0, 3_000.0, 8), strict=True):
+        row[: rate_hz // 2] = rng.uniform(0.05, 0.5) * np.sin(2 * np.pi * hz * seconds)
+        row[rate_hz // 2 : rate_hz] = 1e-3 * rng.standard_normal(rate_hz // 2)
+    clean = LogMel(logmel)(samples).numpy()
+    noisy = augmented_bands(clean, **{f"{kind}_probability": 1.0, f"{kind}_snr_db": (7.0, 7.0)})
+    for before, after in zip(power(clean), power(noisy), strict=True):
+        is_recorded = before.max(1) > 10.0 ** (logmel.floor_db / 10.0) * 1.001
+        frames = np.sort(before[is_recorded].mean(1))[::-1]
+        speech = frames[: len(frames) // 2].mean()
+        added = (after - before)[is_recorded].mean()
+        np.testing.assert_allclose(10.0 * np.log10(speech / added), 7.0, atol=0.1)
 
 
 @pytest.mark.parametrize("kind", ["noise", "babble", "room"])
@@ -162,7 +182,7 @@ def babble_of(batch: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndar
     clips = np.full((batch, 40, batch), -79.0, np.float32)
     for clip, level in enumerate(rng.uniform(-50.0, -20.0, batch)):
         clips[clip, :, clip] = level
-    result = augmented_bands(clips, babble_probability=1.0, noise_snr_db=(10.0, 10.0))
+    result = augmented_bands(clips, babble_probability=1.0, babble_snr_db=(10.0, 10.0))
     return clips, power(result).mean(1) - power(clips).mean(1)
 
 
@@ -187,7 +207,7 @@ def test_babble_begins_anywhere(rng):
     """Other clips are heard from a frame of their own on, and from their start again."""
     clips = np.full((BATCH, FRAMES, 1), -30.0, np.float32)
     clips[:, 10:] = -75.0  # they speak in 10 of 50 frames
-    babble = augmented_bands(clips, babble_probability=1.0, noise_snr_db=(0.0, 0.0))
+    babble = augmented_bands(clips, babble_probability=1.0, babble_snr_db=(0.0, 0.0))
     loud = (babble > clips + 20.0)[:, 10:, 0]
     assert loud.any(axis=0).mean() > 0.9  # anywhere, over the clips
     assert 0.1 < loud.mean() < 0.9

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from ser_kd.commands.cli import guarded, stderr_held
+from ser_kd.commands.cli import guarded
+from ser_kd.commands.main import COMMANDS
 from ser_kd.errors import UserError
+from ser_kd.quiet import stderr_held
 
 ROOT = Path(__file__).parents[2]
 
@@ -48,6 +50,17 @@ def raising(error: BaseException):
 def test_what_a_user_can_mend_is_one_line(capsys, error, status, line):
     assert guarded(raising(error)) == status
     assert capsys.readouterr() == ("", line + "\n")
+
+
+def test_a_missing_extra_is_one_line(capsys):
+    missing = ModuleNotFoundError("No module named 'tensorflow'", name="tensorflow.lite")
+    assert guarded(raising(missing)) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert "tensorflow" in err
+    assert "pip install 'ser-kd[train]'" in err
+    with pytest.raises(ModuleNotFoundError):  # a bug, not something to install
+        guarded(raising(ModuleNotFoundError("No module named 'x'", name="x")))
 
 
 def test_ctrl_c_says_how_to_go_on(capsys):
@@ -112,7 +125,7 @@ def test_held_back_words_are_shown_if_it_fails(capfd):
 def test_tensorflow_starts_without_a_word_and_with_our_own():
     program = """
 import os, sys
-from ser_kd.cli import guarded
+from ser_kd.commands.cli import guarded
 def main():
     print("before", file=sys.stderr)
     import keras, tensorflow
@@ -135,7 +148,7 @@ def test_a_tensorflow_that_does_not_load_says_why(tmp_path):
     program = f"""
 import sys
 sys.path.insert(0, {str(tmp_path)!r})
-from ser_kd.cli import guarded
+from ser_kd.commands.cli import guarded
 guarded(lambda: __import__("tensorflow"))
 """
     done = python(program)
@@ -148,7 +161,8 @@ def test_a_closed_stderr_does_no_harm():
     program = """
 import os, sys
 os.close(2)
-from ser_kd.cli import guarded, stderr_held
+from ser_kd.commands.cli import guarded
+from ser_kd.quiet import stderr_held
 def main():
     with stderr_held():
         import json
@@ -162,9 +176,14 @@ sys.exit(guarded(main))
     ("command", "words"),
     [
         (["train.py", "--help"], ["--recipe", "crema_d_cpu", "--set SECTION.KEY=VALUE"]),
-        (["-m", "ser_kd", "--help"], ["data", "predict"]),
-        (["-m", "ser_kd", "predict", "--help"], ["[MODEL] FILE"]),
-        (["-m", "export", "--help"], ["RUN_DIR", "--force"]),
+        (["-m", "ser_kd", "--help"], [*COMMANDS]),
+        (["-m", "ser_kd", "data", "--help"], ["crema_d", "--download"]),
+        (["-m", "ser_kd", "teacher", "inspect", "--help"], ["checkpoint"]),
+        (["-m", "ser_kd", "predict", "--help"], ["[MODEL] FILE", "--voice"]),
+        (["-m", "ser_kd", "listen", "--help"], ["--list-devices"]),
+        (["-m", "ser_kd", "evaluate", "--help"], ["--corpus", "--cross"]),
+        (["-m", "export", "--help"], ["RUN", "--force"]),
+        (["-m", "android_bench", "--help"], ["MODEL", "--host"]),
     ],
 )
 def test_help_is_there_without_tensorflow(command, words):
@@ -176,4 +195,6 @@ def test_help_is_there_without_tensorflow(command, words):
         assert word in done.stdout
     imported = {line.split("|")[-1].strip() for line in done.stderr.splitlines()}
     assert "argparse" in imported
-    assert not imported & {"tensorflow", "keras"}
+    assert not imported & {"tensorflow", "keras", "sklearn", "scipy"}
+    if command[-2] in ("ser_kd", "train.py", "predict", "listen", "android_bench"):
+        assert "numpy" not in imported

@@ -1,4 +1,4 @@
-"""``python -m ser_kd data``: arguments in, report out."""
+"""``ser-kd data``: arguments in, report out."""
 
 import argparse
 from pathlib import Path
@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from ser_kd.commands import data as data_command
-from ser_kd.commands.data import add_arguments, inspect_corpus, run
+from ser_kd.commands.data import add_arguments, run
 from ser_kd.config import AudioConfig, CorpusConfig
+from ser_kd.corpora import download
+from ser_kd.corpora.inspect import inspect_corpus
 from ser_kd.errors import UserError
 
 RATE_HZ = 16_000
@@ -129,7 +130,7 @@ def test_download_comes_first(
         asked.append(directory)
         noise(crema_d / "1007_DFA_DIS_XX.wav", 0.5, seed=20)
 
-    monkeypatch.setattr(data_command, "download_crema_d", fake)
+    monkeypatch.setattr(download, "download_crema_d", fake)
     assert data("crema_d", str(crema_d), "--download") == 0
     assert asked == [crema_d]
     assert "files     9" in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""``python -m ser_kd teacher inspect``: what a checkpoint is, and whether it loads."""
+"""``ser-kd teacher inspect``: what a checkpoint is, and whether it loads."""
 
 import json
 import shutil
@@ -38,7 +38,7 @@ def test_what_a_checkpoint_is(tmp_path, capsys):
     parameters = own - tensors["hubert.encoder.pos_conv_embed.conv.weight_g"].size
     assert found["parameters"].startswith(f"{parameters:,}, ")
     # 5 * 4 * 2 samples; (3 - 1) * 20 + (4 - 1) * 5 + 10 samples, at 16 a millisecond.
-    assert found["frame"].startswith("every 2.5 ms, hears 4.062 ms")
+    assert found["frame"].startswith("every 2.5 ms, spans 4.062 ms")
 
 
 def test_a_checkpoint_that_does_not_load_says_why_and_still_what_it_is(tmp_path, capsys):

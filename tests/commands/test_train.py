@@ -45,7 +45,12 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 
 ROOT = Path(__file__).parents[2]
 EPOCHS = 3
-STUDENTS = ["student, labels alone", "student, distilled", "student, distilled, int8"]
+STUDENTS = [
+    "student, labels alone",
+    "student, distilled",
+    "student, distilled, int8",
+    "student, distilled, waveform",
+]
 TEACHERS = ["teacher ensemble", "teacher wave"]
 
 
@@ -90,7 +95,7 @@ def test_everything_is_there(finished):
     directory, _ = finished
     wanted = ["config.json", "student.keras", "history.jsonl", "tensorboard", "eval.json"]
     wanted += ["resources.json", "baseline/student.keras", "baseline/history.jsonl"]
-    wanted += ["report.html", "evaluation/eval.json", "evaluation/predictions.csv"]
+    wanted += ["report.html", "predictions.csv"]
     wanted += [f"export/student_{kind}.tflite" for kind in ("float32", "int8")]
     wanted += [f"export/{name}" for name in ("labels.txt", "frontend.json", "export.json")]
     for name in ("ensemble", "wave"):
@@ -111,14 +116,14 @@ def test_what_is_said(finished):
         assert any(line.startswith(f"{number + 1}. {step}") for line in lines), step
     assert f"epoch {EPOCHS}/{EPOCHS}" in said
     start = next(i for i, line in enumerate(lines) if " WA " in line)
-    rows = lines[start + 2 : start + 7]
+    rows = lines[start + 2 : start + 8]
     assert [row.split("  ")[0] for row in rows] == TEACHERS + STUDENTS
     for row in rows:
         assert row.count(" ms ") == 1, row
         assert row.count(" MB ") == 1, row
-    assert "12 test clips of 2 speakers never trained on" in said
+    assert "12 test clips of 2 speakers of folder never trained on" in said
     assert "SYNTHETIC" not in said
-    assert "python -m ser_kd predict" in lines[-1]
+    assert "ser-kd predict" in lines[-1]
     assert str(directory / "export" / "student_waveform.tflite") in lines[-1]
 
 
@@ -196,7 +201,12 @@ def test_resources_are_of_these_files(finished):
     assert list(resources) == TEACHERS + STUDENTS
     for name, path in zip(
         STUDENTS,
-        ["baseline/student.keras", "student.keras", "export/student_int8.tflite"],
+        [
+            "baseline/student.keras",
+            "student.keras",
+            "export/student_int8.tflite",
+            "export/student_waveform.tflite",
+        ],
         strict=True,
     ):
         assert resources[name]["bytes"] == (directory / path).stat().st_size
@@ -211,7 +221,7 @@ def test_a_finished_run_changes_nothing(place, finished, capsys):
     assert train.main(arguments(place, directory)) == 0
     assert snapshot(directory) == before
     again = capsys.readouterr().out
-    assert "epoch" not in again
+    assert "epoch 1/" not in again
     table = said[said.index("test clips of") :]
     assert again[again.index("test clips of") :] == table
 
@@ -219,7 +229,7 @@ def test_a_finished_run_changes_nothing(place, finished, capsys):
 KILLER = """
 import json, os, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where tests run in background
-from ser_kd.cli import guarded
+from ser_kd.commands.cli import guarded
 import train
 
 def load():
@@ -238,10 +248,10 @@ def on_train_batch_end(self, number, logs=None):
     if here and (self.state.epochs_done + 1, number) == (epoch, batch):
         strike()
 
-def convert_or_die(saved, kind, calibration):
+def convert_or_die(saved, kind, windows):
     if network == kind:
         strike()
-    return to_tflite(saved, kind, calibration)
+    return to_tflite(saved, kind, windows)
 
 fitting._EpochEnd.on_train_batch_end, convert._convert = on_train_batch_end, convert_or_die
 sys.exit(train.main(sys.argv[2:]))
@@ -432,7 +442,7 @@ def test_a_full_disk_loses_nothing(place, finished, monkeypatch, capsys):
         assert errors(capsys) == [
             "error: No space left on device: free some space, then run the same command again"
         ]
-        assert_kept(before, directory)
+        assert_kept(before, directory, "predictions.csv")
     assert train.main(arguments(place, directory)) == 0
     for name in ("teachers/ensemble/targets.npz", "eval.json"):
         assert (directory / name).read_bytes() == (finished[0] / name).read_bytes()

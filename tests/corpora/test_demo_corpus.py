@@ -14,8 +14,12 @@ import scipy.stats
 from numpy.typing import NDArray
 
 from ser_kd.config import CorpusConfig
-from ser_kd.corpora import demo, load_corpus
-from ser_kd.corpora.demo import EMOTION_PROSODY, SENTENCES, ensure_demo_corpus
+from ser_kd.corpora import load_corpus
+from ser_kd.corpora.crema_d import SENTENCES
+from ser_kd.corpora.demo.espeak import Espeak
+from ser_kd.corpora.demo.folder import ensure_demo_corpus
+from ser_kd.corpora.demo.rendering import render_clip
+from ser_kd.corpora.demo.voices import EMOTION_PROSODY, draw_speaker
 from ser_kd.corpora.ratings import dimensions_of, read_ratings
 from ser_kd.errors import UserError
 
@@ -80,9 +84,9 @@ def test_files_have_crema_d_names_and_are_16_khz_mono(folder: Path, clips: Clips
 
 @needs_espeak
 def test_every_voice_of_the_default_corpus_exists_and_differs() -> None:
-    speakers = [demo.draw_speaker(number, seed=0) for number in range(2001, 2041)]
+    speakers = [draw_speaker(number, seed=0) for number in range(2001, 2041)]
     assert len({(speaker.variant, speaker.accent) for speaker in speakers}) == 40
-    with demo.Espeak(speakers) as espeak:
+    with Espeak(speakers) as espeak:
         spoken = {
             espeak.say("Don't forget a jacket", speaker.voice, 50, 50, 175).tobytes()
             for speaker in speakers
@@ -118,10 +122,10 @@ def test_same_bytes_after_an_interruption(tmp_path: Path) -> None:
 @needs_espeak
 def test_a_clip_depends_on_its_own_key_alone(folder: Path) -> None:
     keys = [(2003, "TIE", "SAD"), (2010, "IEO", "HAP"), (2002, "TIE", "FEA"), (2009, "IEO", "ANG")]
-    speakers = {number: demo.draw_speaker(number, 0) for number, *_ in keys}
-    with demo.Espeak(list(speakers.values())) as espeak:
+    speakers = {number: draw_speaker(number, 0) for number, *_ in keys}
+    with Espeak(list(speakers.values())) as espeak:
         for number, sentence, emotion in reversed(keys):
-            samples = demo.render_clip(espeak, speakers[number], sentence, emotion, seed=0)
+            samples = render_clip(espeak, speakers[number], sentence, emotion, seed=0)
             path = folder / "AudioWAV" / f"{number}_{sentence}_{emotion}_XX.wav"
             np.testing.assert_array_equal(samples / 32768.0, _read(path))
 
@@ -131,7 +135,7 @@ def test_finished_corpus_returns_at_once(folder: Path, monkeypatch: pytest.Monke
     def refuse(*_: object) -> None:
         raise AssertionError("espeak-ng was started for a finished corpus")
 
-    monkeypatch.setattr(demo, "Espeak", refuse)
+    monkeypatch.setattr("ser_kd.corpora.demo.folder.Espeak", refuse)
     assert ensure_demo_corpus(folder, SPEAKERS, SPOKEN_SENTENCES) == folder
 
 
@@ -180,7 +184,7 @@ def test_negative_seed(tmp_path: Path) -> None:
 
 def test_missing_package_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "espeakng_loader", None)
-    with pytest.raises(UserError, match=r"pip install -e '\.\[demo\]'"):
+    with pytest.raises(UserError, match=r"pip install 'ser-kd\[demo\]'"):
         ensure_demo_corpus(tmp_path / "corpus", 1, 1)
     assert not (tmp_path / "corpus").exists()
 

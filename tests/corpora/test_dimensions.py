@@ -10,14 +10,8 @@ import pytest
 from ser_kd.config import CorpusConfig
 from ser_kd.corpora import load_corpus
 from ser_kd.corpora.clip import Clip
-from ser_kd.corpora.ratings import (
-    DIMENSIONS,
-    Dimension,
-    crowd_intensities,
-    dimensions_of,
-    read_ratings,
-    to_own_scale,
-)
+from ser_kd.corpora.ratings import dimensions_of, read_ratings, to_own_scale
+from ser_kd.corpora.reader import Dimension
 from ser_kd.errors import UserError
 
 VALENCE, AROUSAL = Dimension("valence", 1.0, 7.0), Dimension("arousal", 1.0, 5.0)
@@ -51,7 +45,7 @@ def test_some_of_a_corpus_or_columns_of_ones_own() -> None:
             {},
             r"corpus 'folder' has no dimensions of its own .*such as valence = \[1, 7\]",
         ),
-        ("emodb", None, "there are some in crema_d, msp_podcast, iemocap"),
+        ("emodb", None, "there are some in crema_d, iemocap, msp_podcast, demo"),
         (
             "iemocap",
             {"valense": (1, 5)},
@@ -164,13 +158,13 @@ def test_the_intensities_that_crema_ds_crowd_heard(tmp_path: Path) -> None:
     )
     clips = load_corpus(CorpusConfig(name="crema_d", data_dir=str(tmp_path))).clips
     by_id = {clip.id: clip for clip in clips}
-    heard = crowd_intensities(by_id["1001_IEO_NEU_XX"])
+    heard = by_id["1001_IEO_NEU_XX"].attributes["ratings"]
     assert heard == pytest.approx(
         {"anger": 0, "disgust": 0, "fear": 0, "happiness": 98 / 11, "neutral": 691 / 11,
          "sadness": 0}
     )  # fmt: skip
     assert sum(heard.values()) == pytest.approx(71.7272727272727)  # the table's meanEmoResp
-    values = read_ratings(clips, DIMENSIONS["crema_d"])
+    values = read_ratings(clips, dimensions_of("crema_d"))
     assert clips[0].id == "1001_IEO_HAP_HI"
     expected = np.array([16.5, 0, 0, 38.1, 3, 0]) / 50 - 1
     np.testing.assert_allclose(values[0], expected, atol=1e-6)

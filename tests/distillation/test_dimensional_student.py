@@ -11,12 +11,12 @@ from corpus_maker import HZ_OF, settings, snapshot, write_corpus, write_recipe, 
 
 import train
 from ser_kd.__main__ import main as ser_kd_main
+from ser_kd.commands.main import run_alone
 from ser_kd.config import config_from_dict
 from ser_kd.distillation import fit_loop
 from ser_kd.distillation.distiller import Distiller
 from ser_kd.distillation.terms import ConcordanceTerm
 from ser_kd.errors import UserError
-from ser_kd.export.__main__ import main as export_main
 from ser_kd.pipeline import dimensions_only
 from ser_kd.pipeline.dimensions_only import (
     baseline_student,
@@ -224,12 +224,12 @@ def test_exporting_evaluating_and_predicting(place, finished, capsys):
     run, _ = finished
     path = run.export_dir / "student_dimensions_int8.tflite"
     path.unlink()
-    assert export_main([str(run.directory)]) == 0
+    assert run_alone("export", [str(run.directory)]) == 0
     said = capsys.readouterr().out
     assert path.is_file()
     assert "student_dimensions_int8.tflite: " in said
     assert [line.split()[0] for line in said.splitlines()[-5:-2]] == ["CCC", "Keras", "int8"]
-    assert export_main([str(run.directory), "--publish", str(run.directory / "p")]) == 2
+    assert run_alone("export", [str(run.directory), "--publish", str(run.directory / "p")]) == 2
     assert "--publish copies models of categories" in capsys.readouterr().err
     for model in (path, run.dimensions_path):
         assert ser_kd_main(["evaluate", str(model)]) == 2
@@ -245,7 +245,7 @@ def test_exporting_evaluating_and_predicting(place, finished, capsys):
 def test_a_student_that_is_not_there_yet(place, capsys):
     run = Run.create(config_from_dict(table(place / "corpus")), place / "untrained")
     run.data()
-    assert export_main([str(run.directory)]) == 2
+    assert run_alone("export", [str(run.directory)]) == 2
     assert "train first" in capsys.readouterr().err
 
 

@@ -322,7 +322,7 @@ def test_half_precision_is_close_to_float32(policy, model_type):
     ("waveforms", "mask", "message"),
     [
         (noise(1000), None, r"shape \(1000,\); give"),
-        (noise(2, 9), None, "9 samples are too short.*hears 65;"),
+        (noise(2, 9), None, "9 samples are too short.*takes 65;"),
         (np.zeros((2, 900), np.int16), None, "waveforms are int16; give floats"),
         (noise(2, 900), np.ones((2, 800), int), r"mask has shape \(2, 800\).*\(2, 900\)"),
         (noise(2, 900), np.ones((1, 900), int), r"mask has shape \(1, 900\)"),

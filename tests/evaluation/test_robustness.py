@@ -1,4 +1,4 @@
-"""Changes of the sound against SciPy and libsndfile, and the gates by hand."""
+"""Changes of the sound against SciPy and libsndfile, and the limits by hand."""
 
 import io
 
@@ -9,7 +9,7 @@ from scipy import signal
 
 from ser_kd import metrics
 from ser_kd.audio import codecs
-from ser_kd.evaluation import corruptions, gates, robustness
+from ser_kd.evaluation import degradations, limits, robustness
 
 RATE_HZ = 16_000
 
@@ -31,21 +31,21 @@ def power_at(waveform: np.ndarray, hz: float) -> float:
 @pytest.mark.parametrize("gain_db", [-12.0, -6.0, 2.0])
 def test_gain(noise, gain_db):
     clip = noise()
-    louder = corruptions.with_gain(clip, gain_db)
+    louder = degradations.with_gain(clip, gain_db)
     assert louder.dtype == np.float32
     assert db(power(louder) / power(clip)) == pytest.approx(gain_db, abs=1e-4)
 
 
 def test_gain_beyond_full_scale_clips_as_16_bits_do():
     clip = np.array([-0.6, -0.4, 0.0, 0.4, 0.6], np.float32)
-    louder = corruptions.with_gain(clip, 20.0 * np.log10(2.0))
+    louder = degradations.with_gain(clip, 20.0 * np.log10(2.0))
     np.testing.assert_allclose(louder, [-1.0, -0.8, 0.0, 0.8, 32_767 / 32_768], rtol=1e-6)
 
 
 @pytest.mark.parametrize("share", [0.003, 0.05])
 def test_so_many_samples_are_clipped(noise, share):
     clip = noise()
-    cut = corruptions.clipped(clip, share)
+    cut = degradations.clipped(clip, share)
     changed = cut != clip
     assert changed.mean() == pytest.approx(share, abs=2 / len(clip))
     level = np.abs(cut).max()
@@ -56,25 +56,25 @@ def test_so_many_samples_are_clipped(noise, share):
 
 def test_crop_and_pad():
     clip = np.arange(1.0, 9.0, dtype=np.float32)
-    assert corruptions.cropped(clip, first_samples=3).tolist() == [4, 5, 6, 7, 8]
-    assert corruptions.cropped(clip, last_samples=3).tolist() == [1, 2, 3, 4, 5]
-    assert corruptions.cropped(clip, first_samples=99).tolist() == [8]
-    assert corruptions.cropped(clip, last_samples=99).tolist() == [1]
-    padded = corruptions.padded(clip[:2], before_samples=1, after_samples=2)
+    assert degradations.cropped(clip, first_samples=3).tolist() == [4, 5, 6, 7, 8]
+    assert degradations.cropped(clip, last_samples=3).tolist() == [1, 2, 3, 4, 5]
+    assert degradations.cropped(clip, first_samples=99).tolist() == [8]
+    assert degradations.cropped(clip, last_samples=99).tolist() == [1]
+    padded = degradations.padded(clip[:2], before_samples=1, after_samples=2)
     assert (padded.tolist(), padded.dtype) == ([0, 1, 2, 0, 0], np.float32)
 
 
 @pytest.mark.parametrize("snr_db", [35.0, 20.0, 5.0])
 def test_the_ratio_of_signal_to_noise(sine, rng, snr_db):
     clip = sine(amplitude=0.2)
-    mixed = corruptions.with_noise(clip, 7.0 * rng.standard_normal(len(clip)), snr_db)
+    mixed = degradations.with_noise(clip, 7.0 * rng.standard_normal(len(clip)), snr_db)
     assert mixed.dtype == np.float32
     assert db(power(clip) / power(mixed - clip)) == pytest.approx(snr_db, abs=0.01)
 
 
 def test_noise_does_not_clip_but_turns_down(sine, rng):
     clip, hiss = sine(amplitude=0.99), rng.standard_normal(RATE_HZ)
-    mixed = corruptions.with_noise(clip, hiss, 5.0)
+    mixed = degradations.with_noise(clip, hiss, 5.0)
     assert 0.999 < np.abs(mixed).max() <= 32_767 / 32_768
     scale = 10.0 ** (-5.0 / 20.0) * np.sqrt(power(clip) / power(hiss))
     np.testing.assert_allclose(np.corrcoef(mixed, clip + scale * hiss)[0, 1], 1.0, atol=1e-6)
@@ -82,8 +82,8 @@ def test_noise_does_not_clip_but_turns_down(sine, rng):
 
 def test_silence_stays_silent_and_no_noise_changes_nothing(sine, rng):
     zeros = np.zeros(100, np.float32)
-    assert not corruptions.with_noise(zeros, rng.standard_normal(100), 5.0).any()
-    np.testing.assert_array_equal(corruptions.with_noise(sine(), np.zeros(RATE_HZ), 5.0), sine())
+    assert not degradations.with_noise(zeros, rng.standard_normal(100), 5.0).any()
+    np.testing.assert_array_equal(degradations.with_noise(sine(), np.zeros(RATE_HZ), 5.0), sine())
 
 
 @pytest.mark.parametrize(("colour", "slope_db"), [("white", 0.0), ("pink", -3.01)])
@@ -91,8 +91,8 @@ def test_the_colour_of_noise(rng, colour, slope_db):
     """Per octave, fitted to Welch's spectrum from 60 Hz to 7 kHz."""
     samples = 60 * RATE_HZ
     make = {
-        "white": lambda: corruptions.white_noise(samples, rng),
-        "pink": lambda: corruptions.pink_noise(samples, RATE_HZ, rng),
+        "white": lambda: degradations.white_noise(samples, rng),
+        "pink": lambda: degradations.pink_noise(samples, RATE_HZ, rng),
     }
     hz, density = signal.welch(make[colour](), RATE_HZ, nperseg=8_192)
     inside = (hz > 60) & (hz < 7_000)
@@ -103,11 +103,11 @@ def test_the_colour_of_noise(rng, colour, slope_db):
 
 
 def test_pink_noise_has_no_rumble_and_any_length(rng):
-    spectrum = np.abs(np.fft.rfft(corruptions.pink_noise(1 << 16, RATE_HZ, rng))) ** 2
+    spectrum = np.abs(np.fft.rfft(degradations.pink_noise(1 << 16, RATE_HZ, rng))) ** 2
     hz = np.fft.rfftfreq(1 << 16, 1 / RATE_HZ)
     assert spectrum[hz < 20].sum() < 1e-20 * spectrum.sum()
     for samples in (1, 37, 16_001):
-        noise = corruptions.pink_noise(samples, RATE_HZ, rng)
+        noise = degradations.pink_noise(samples, RATE_HZ, rng)
         assert noise.shape == (samples,)
         assert noise.any()
 
@@ -230,7 +230,7 @@ def tone_of(speaker: int, sine) -> np.ndarray:
 @pytest.fixture
 def babble(sine):
     speakers = [f"s{number}" for number in range(TALKERS)]
-    return corruptions.Babble(speakers, lambda index: tone_of(index, sine))
+    return degradations.Babble(speakers, lambda index: tone_of(index, sine))
 
 
 def test_babble_is_four_to_seven_others_all_equally_loud(babble, rng):
@@ -247,15 +247,15 @@ def test_babble_is_four_to_seven_others_all_equally_loud(babble, rng):
 
 
 def test_babble_with_two_speakers_and_with_one(sine, rng):
-    two = corruptions.Babble(["a", "b"], lambda index: tone_of(index, sine))
+    two = degradations.Babble(["a", "b"], lambda index: tone_of(index, sine))
     assert two.possible
     mixed = two.make("a", RATE_HZ, rng)
     assert power_at(mixed, 400.0) > 1e6 * power_at(mixed, 200.0)
-    assert not corruptions.Babble(["a", "a"], lambda index: tone_of(index, sine)).possible
+    assert not degradations.Babble(["a", "a"], lambda index: tone_of(index, sine)).possible
 
 
 def test_a_silent_clip_says_nothing_in_babble(rng):
-    silent = corruptions.Babble(["a", "b"], lambda _: np.zeros(10, np.float32))
+    silent = degradations.Babble(["a", "b"], lambda _: np.zeros(10, np.float32))
     assert not silent.make("a", 20, rng).any()
 
 
@@ -286,7 +286,7 @@ def test_what_is_asked_for_is_there():
             assert db(power(clip_at(0)) / power(changed - clip_at(0))) == pytest.approx(
                 snr_db, abs=0.01
             )
-            assert condition.gate == f"noise at {snr_db} dB"
+            assert condition.limit == f"noise at {snr_db} dB"
     assert len(found) == 29
 
 
@@ -368,7 +368,7 @@ def test_there_is_no_babble_of_one_speaker():
     assert not any("babble" in name for name in found)
 
 
-# Scores and gates.
+# Scores and limits.
 
 
 def test_measure():
@@ -383,24 +383,24 @@ def test_measure():
     clean = predict(clips).argmax(1)
     assert metrics.scores(truth, clean)["ua"] == 0.75
     louder = robustness.Condition(
-        "louder", "level", lambda clip, _: corruptions.with_gain(clip, 6.0), "none"
+        "louder", "level", lambda clip, _: degradations.with_gain(clip, 6.0), "none"
     )
     assert robustness.measure(louder, clips, predict, truth, clean) == {
         "name": "louder",
         "kind": "level",
-        "gate": "none",
+        "limit": "none",
         "ua": 0.75,  # the second is wrong now, the third right
         "ua_drop": 0.0,
         "unchanged": 0.5,
     }
 
 
-def result(name: str, gate: str, ua_drop: float, unchanged: float) -> dict[str, object]:
-    return {"name": name, "gate": gate, "ua_drop": ua_drop, "unchanged": unchanged}
+def result(name: str, limit: str, ua_drop: float, unchanged: float) -> dict[str, object]:
+    return {"name": name, "limit": limit, "ua_drop": ua_drop, "unchanged": unchanged}
 
 
-def test_gates():
-    found = gates.gates(
+def test_limits():
+    found = limits.judged(
         [
             result("white noise, 20 dB", "noise at 20 dB", 0.01, 0.95),
             result("babble noise, 20 dB", "noise at 20 dB", 0.05, 0.899),
@@ -429,16 +429,16 @@ def test_gates():
         ("telephone: labels unchanged", "at least", 0.5, 0.5, "line", True, True),
         ("small changes: labels unchanged", "at least", 0.95, 0.94, "crop", False, True),
     ]  # fmt: skip
-    assert gates.gates([]) == []
+    assert limits.judged([]) == []
 
 
-def test_gates_of_the_sexes():
+def test_limits_of_the_sexes():
     """All .60: women .65 (.05 away), men .52 (.08 away): .13 between them."""
-    assert gates.sex_gates(0.6, {"female": 0.65}) == []
-    away, between = gates.sex_gates(0.6, {"female": 0.65, "male": 0.52})
+    assert limits.judged_sexes(0.6, {"female": 0.65}) == []
+    away, between = limits.judged_sexes(0.6, {"female": 0.65, "male": 0.52})
     assert (away["condition"], away["met"], away["published"]) == ("male", False, True)
     assert away["worst"] == pytest.approx(0.08)
     assert (between["condition"], between["published"]) == ("male below female", False)
     assert between["worst"] == pytest.approx(0.13)
-    away, between = gates.sex_gates(0.6, {"female": 0.64, "male": 0.56})
+    away, between = limits.judged_sexes(0.6, {"female": 0.64, "male": 0.56})
     assert (away["met"], between["met"]) == (True, False)

@@ -14,8 +14,8 @@ from test_streaming import LABELS, loudness, voice
 
 from ser_kd.__main__ import main
 from ser_kd.commands import listen
+from ser_kd.inference import microphone as recording
 from ser_kd.inference.predictor import Predictor
-from ser_kd.speaker.owner_loop import Voices
 from ser_kd.students.frontend import Corpus, Frontend
 
 ROOT = Path(__file__).parents[2]
@@ -142,43 +142,47 @@ def test_a_chunk_wise_resampler_is_a_resampler():
     import soxr
 
     sound = voice(1.0, rate_hz=44_100)
-    resample = listen._resampler(44_100, 16_000)
+    resample = recording.resampler(44_100, 16_000)
     parts = np.concatenate([resample(chunk) for chunk in np.split(sound, range(441, 44_100, 441))])
     assert 15_000 < len(parts) < 16_000
     whole = soxr.resample(sound, 44_100, 16_000)
     np.testing.assert_allclose(parts, whole[: len(parts)], atol=1e-3)
 
 
-def test_it_learns_its_owners_voice(microphone, ctrl_c, capsys, monkeypatch, tmp_path):
+def test_it_learns_a_voice(microphone, ctrl_c, capsys, monkeypatch, tmp_path):
     microphone(voice(7.0))
     asked = []
 
-    def predict_windows(windows, statistics):
-        asked.append(statistics[0][0])
+    def predict_windows(windows, voice):
+        asked.append(voice[0][0])
         return loudness(windows)
 
     corpus = Corpus(np.zeros(64, np.float32), np.ones(64, np.float32))
-    voices = Voices(corpus, predict_windows, lambda _: (1.0, np.full(64, 3.0), np.full(64, 9.0)))
-    monkeypatch.setattr(
-        Predictor, "load", classmethod(lambda cls, _: cls(loudness, LABELS, FRONTEND, voices))
+    adaptation = types.SimpleNamespace(
+        corpus=corpus,
+        predict_windows=predict_windows,
+        sums=lambda _: (1.0, np.full(64, 3.0), np.full(64, 9.0)),
     )
-    path = tmp_path / "owner.json"
+    monkeypatch.setattr(
+        Predictor, "load", classmethod(lambda cls, _: cls(loudness, LABELS, FRONTEND, adaptation))
+    )
+    path = tmp_path / "voice.json"
     ctrl_c(13)
-    status, lines, err = ask(capsys, "a.tflite", "--owner-statistics", str(path))
+    status, lines, err = ask(capsys, "a.tflite", "--voice", str(path))
     assert (status, len(lines)) == (0, 13)
-    assert err[0] == f"owner: 0 clips known; to forget them, delete {path}"
+    assert err[0] == f"voice: 0 clips known; to forget them, delete {path}"
     # From 0 to 3 s and from 3 to 6 s; an answer at 1.0, 1.5, ... 7.0 s.
-    assert err[-1] == f"owner: 2 clips known; to forget them, delete {path}"
+    assert err[-1] == f"voice: 2 clips known; to forget them, delete {path}"
     # By hand: one clip, then two, of mean 3 against a corpus of mean 0 that counts as eight.
     np.testing.assert_allclose(asked, [0.0] * 5 + [3.0 / 9] * 6 + [6.0 / 10] * 2, rtol=1e-6)
 
 
-def test_a_model_that_cannot_learn_says_so(microphone, capsys, tmp_path):
+def test_a_model_that_cannot_be_adapted_says_so(microphone, capsys, tmp_path):
     microphone(voice(1.0))
-    path = tmp_path / "owner.json"
-    status, lines, err = ask(capsys, "a.tflite", "--owner-statistics", str(path))
+    path = tmp_path / "voice.json"
+    status, lines, err = ask(capsys, "a.tflite", "--voice", str(path))
     assert (status, lines, path.exists()) == (2, [], False)
-    assert err[0].startswith("error: a.tflite cannot learn its owner's voice: it has no signature")
+    assert err[0].startswith("error: a.tflite cannot be adapted to a voice: it has no signature")
 
 
 def test_lost_sound_is_said_once_and_counted(microphone, ctrl_c, capsys):
@@ -231,10 +235,7 @@ def test_no_package(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "sounddevice", None)
     status, lines, err = ask(capsys)
     assert (status, lines) == (2, [])
-    assert err == [
-        "error: listening needs the package sounddevice: pip install -e '.[listen]' "
-        "(or pip install sounddevice)"
-    ]
+    assert err == ["error: listening needs the package sounddevice: pip install 'ser-kd[listen]'"]
 
 
 def test_no_library(monkeypatch, capsys, tmp_path):
@@ -264,7 +265,7 @@ import numpy as np
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where tests run in background
 from test_listen import FakeSoundDevice, FakeStream, FRONTEND, LABELS, loudness, voice
 from ser_kd.__main__ import main
-from ser_kd.predict import Predictor
+from ser_kd.inference.predictor import Predictor
 
 class Endless(FakeStream):
     def __enter__(self):
@@ -284,7 +285,10 @@ sys.exit(main(["listen", "a.tflite"]))
 """
     with subprocess.Popen(
         [sys.executable, "-c", program],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "tests")))},
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "tests" / "inference"))),
+        },
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

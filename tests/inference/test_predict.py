@@ -71,8 +71,8 @@ def test_lengths(int8, tmp_path, seconds):
     soundfile.write(path, tone(seconds), 16_000)
     prediction = Predictor.load(int8).predict(path)
     assert prediction.seconds == pytest.approx(seconds)
-    assert prediction.probs.shape == (len(EMOTIONS),)
-    assert prediction.probs.sum() == pytest.approx(1.0, abs=1e-5)
+    assert prediction.probabilities.shape == (len(EMOTIONS),)
+    assert prediction.probabilities.sum() == pytest.approx(1.0, abs=1e-5)
 
 
 def test_windows_of_a_long_clip_are_averaged(run):

@@ -15,7 +15,7 @@ from ser_kd.data.batching import training_batches
 from ser_kd.data.targets import ALL_FOLDS, Targets
 from ser_kd.distillation import fit_loop
 from ser_kd.errors import UserError
-from ser_kd.evaluation import run_scores
+from ser_kd.evaluation.run_models import teacher_predictions
 from ser_kd.pipeline import students
 from ser_kd.pipeline.teachers import all_teacher_targets
 from ser_kd.runs.folder import Run
@@ -247,10 +247,9 @@ def test_predictions_from_a_file_that_lack_views_or_segments(place, run):
         path.write_bytes(content)
 
 
-def test_scores_are_of_the_clips_themselves(place, run, monkeypatch):
+def test_targets_are_of_the_clips_themselves(run):
     """A teacher from outside that predicted some validation clip in another view only has none."""
-    run, run_data = run
-    monkeypatch.setattr(run_scores, "student_files", lambda run: {})
+    _, run_data = run
     validation = run_data.ids("validation")
     rng = np.random.default_rng(1)
     for view, known in ((0, True), (1, False)):
@@ -260,10 +259,8 @@ def test_scores_are_of_the_clips_themselves(place, run, monkeypatch):
         views[len(validation) - 1] = view
         views[-1] = 1 if known else 2
         targets = Targets(tuple(ids), logits, logits[:, :0], np.full(len(ids), ALL_FOLDS), views)
-        (run.directory / "eval.json").unlink(missing_ok=True)
-        rows = run_scores.evaluate(run, run_data, {"mine": targets})["parts"]["validation"]
-        assert list(rows["models"]) == (["teacher mine"] if known else [])
+        found = teacher_predictions({"mine": targets}, validation)
+        assert [item.name for item in found] == (["teacher mine"] if known else [])
         if known:
-            truth = run_data.one_hot(validation).argmax(1)
-            wa = np.mean(logits[: len(validation)].argmax(1) == truth)
-            assert rows["models"]["teacher mine"]["wa"] == pytest.approx(wa)
+            own = logits[: len(validation)].argmax(1)
+            np.testing.assert_array_equal(found[0].probs.argmax(1), own)

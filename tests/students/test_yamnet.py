@@ -12,7 +12,7 @@ from keras import layers
 
 from ser_kd.config import StudentConfig, config_from_dict
 from ser_kd.errors import UserError
-from ser_kd.export import export_run
+from ser_kd.export.run import export_run
 from ser_kd.inference.predictor import Predictor
 from ser_kd.pipeline import students
 from ser_kd.pipeline.teachers import all_teacher_targets
@@ -139,7 +139,7 @@ def test_what_is_no_yamnet_is_named_before_anything_is_trained(file, tmp_path):
         (
             absent,
             BLOCKS,
-            rf"initial_weights: no file {absent}; it is YAMNet .* curl -Lo {absent} 'https:",
+            rf"initial_weights: no file {absent}; it is YAMNet .* curl -Lo yamnet.tflite 'https:",
         ),
         (other, BLOCKS, rf"{other} does not begin as YAMNet for TensorFlow Lite does"),
         (file, BLOCKS + 1, r"does not begin as YAMNet .* student.blocks = 3"),

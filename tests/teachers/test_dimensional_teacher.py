@@ -35,9 +35,9 @@ from ser_kd.runs.data import RunData
 from ser_kd.runs.folder import Run
 from ser_kd.students.architectures import build_student
 from ser_kd.students.heads import multi_task_student
-from ser_kd.students.saved import load_keras
 from ser_kd.teachers.crossfit import Teachers
 from ser_kd.teachers.dimensional_network import WeightedSources, dimensional_network, outputs_of
+from ser_kd.teachers.saved import load_network
 from ser_kd.tflite.interpreters import TFLiteModel
 
 # Keras saves a TensorFlow variable through a NumPy 1 interface.
@@ -167,7 +167,7 @@ def test_a_saved_network_says_the_same(rng, tmp_path):
     model = dimensional_network({"a": 2, "b": 3}, 4, 2, 6, 0.3)
     model.get_layer("source_weights").scores.assign(rng.normal(size=(3, 2)))
     model.save(tmp_path / "network.keras")
-    again, x = load_keras(tmp_path / "network.keras"), rng.normal(size=(7, 5)).astype(np.float32)
+    again, x = load_network(tmp_path / "network.keras"), rng.normal(size=(7, 5)).astype(np.float32)
     assert again(x).shape == (7, 4 + 2 + 18)
     np.testing.assert_array_equal(again(x), model(x))
 
@@ -239,7 +239,7 @@ def test_targets_are_those_of_the_saved_networks(fitted):
     values = [np.load(run.directory.parents[1] / "sources" / f"{n}.npz")["values"] for n in "ab"]
     rows = dict(zip(IDS, np.concatenate(values, axis=1).astype(np.float32), strict=True))
     paths = [run.teacher_dir("vad") / f"fold_{n}" / "dimensional.keras" for n in range(FOLDS)]
-    models = [keras.Model(m.input, outputs_of(m)) for m in map(load_keras, paths)]
+    models = [keras.Model(m.input, outputs_of(m)) for m in map(load_network, paths)]
     for part in ("training", "validation"):
         ids = run_data.ids(part)
         told = [model(np.array([rows[clip_id] for clip_id in ids])) for model in models]
@@ -307,7 +307,7 @@ def test_another_teacher_may_be_a_source(corpus, sources, tmp_path):
     # The one that is needed comes after the one that needs it.
     run, run_data = make_run(corpus, "ear", {"vad": teacher(both, fit=once), "ear": ear})
     all_teacher_targets(run, run_data)
-    network = load_keras(run.teacher_dir("vad") / "fold_0" / "dimensional.keras")
+    network = load_network(run.teacher_dir("vad") / "fold_0" / "dimensional.keras")
     assert network.get_layer("source_weights").sizes == [3, 3]
 
 
@@ -397,7 +397,7 @@ def test_folds_without_ratings_and_vectors_of_another_size(corpus, sources, fitt
         ({"sources": {"a": "hubert.npz"}}, "teachers.vad.sources.a = 'hubert.npz' is no source"),
         ({"sources": {"a": "teacher:x"}}, "teachers.vad needs the teacher 'x'"),
         ({"sources": {"a": "teacher:vad"}}, "in a circle|folds|embedding"),
-        ({"label_weight": 0}, "teachers.vad.label_weight = 0.*asked for the categories"),
+        ({"label_weight": 0}, "teachers.vad.label_weight = 0.* above 0"),
         ({"dimension_weight": 0}, "teachers.vad.dimension_weight = 0"),
         ({"dropout": 1}, "teachers.vad.dropout = 1"),
         ({"in_fold": True}, "unknown key 'teachers.vad.in_fold'"),

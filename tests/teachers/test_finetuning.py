@@ -1,6 +1,7 @@
 """Fine-tuning a checkpoint: what is trained, batches by length, kept features, resuming."""
 
 import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import keras
@@ -8,7 +9,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from corpus_maker import settings, write_corpus
-from ser_kd.teachers.feature_store import FeatureStore
 
 from ser_kd import load_encoder
 from ser_kd.audio import decoding
@@ -20,8 +20,9 @@ from ser_kd.data.training_set import TrainingSet
 from ser_kd.distillation import fit_loop
 from ser_kd.errors import UserError
 from ser_kd.runs.folder import Run
+from ser_kd.teachers.clip_store import ClipStore
 from ser_kd.teachers.crossfit import Teachers
-from ser_kd.teachers.finetuning import Wav2Vec2Teacher, clip_weights, precision
+from ser_kd.teachers.finetuning import Wav2Vec2Teacher, clip_weights
 from ser_kd.teachers.waveform_batches import batches_by_length, padded_samples, trimmed
 
 # Keras saves a TensorFlow variable through a NumPy 1 interface.
@@ -149,7 +150,7 @@ def test_a_frozen_encoder_hears_every_clip_once(corpus, monkeypatch):
         np.testing.assert_array_equal(old, new)
 
 
-def test_features_are_kept_by_content_and_go_on_after_a_kill(tmp_path, monkeypatch):
+def test_features_are_kept_by_content_and_go_on_after_a_kill(tmp_path):
     rng = np.random.default_rng(0)
     values = rng.integers(-100, 100, 300).astype(np.int16)
     arrays = ClipArrays(
@@ -157,33 +158,32 @@ def test_features_are_kept_by_content_and_go_on_after_a_kill(tmp_path, monkeypat
     )
     heard: list[str] = []
 
-    def extract(clips: ClipArrays) -> np.ndarray:
-        heard.extend(clips.ids)
-        if len(heard) == 3:
-            raise KeyboardInterrupt
-        return np.array([[clips.clip(i).astype(float).mean()] for i in range(len(clips))])
+    def extract(groups: Iterable[ClipArrays], clips: int) -> Iterator[np.ndarray]:
+        for group in groups:
+            heard.extend(group.ids)
+            if len(heard) == 3:
+                raise KeyboardInterrupt
+            yield from ([group.clip(i).astype(float).mean()] for i in range(len(group)))
 
-    monkeypatch.setattr("ser_kd.teachers.feature_store._CLIPS_PER_FILE", 1)
+    def features_of(clips: ClipArrays) -> np.ndarray:
+        return np.stack(ClipStore(tmp_path, extract, "test:", 16_000, clips_per_file=1).of(clips))
+
     with pytest.raises(KeyboardInterrupt):
-        FeatureStore(tmp_path, extract, "test").features(arrays)
+        features_of(arrays)
     assert heard == ["c", "b", "a"]  # the longest first
-    features = FeatureStore(tmp_path, extract, "test").features(arrays)
+    features = features_of(arrays)
     assert heard == ["c", "b", "a", "a"]
     expected = [[arrays.clip(i).mean()] for i in range(3)]
     np.testing.assert_allclose(features, expected, atol=0.05)
     renamed = ClipArrays(("x", "y", "z"), *list(vars(arrays).values())[1:])
-    np.testing.assert_array_equal(
-        FeatureStore(tmp_path, extract, "test").features(renamed), features
-    )
+    np.testing.assert_array_equal(features_of(renamed), features)
     assert len(heard) == 4
     # Views of a clip have its id, and samples of their own.
     views = ClipArrays(("a", "a", "a"), values - 7, *list(vars(arrays).values())[2:])
-    of_views = FeatureStore(tmp_path, extract, "test").features(views)
+    of_views = features_of(views)
     np.testing.assert_allclose(of_views, np.array(expected) - 7, atol=0.05)
     changed = ClipArrays(arrays.ids, values + 1, *list(vars(arrays).values())[2:])
-    assert FeatureStore(tmp_path, extract, "test").features(changed)[0] == pytest.approx(
-        features[0] + 1, abs=0.1
-    )
+    assert features_of(changed)[0] == pytest.approx(features[0] + 1, abs=0.1)
 
 
 def clips_of(lengths: list[int]) -> ClipArrays:
@@ -293,11 +293,11 @@ def test_frozen_features_of_views_are_the_views_own(corpus):
     assert np.abs(found[1] - found[2]).max() > 1e-5
 
 
-def test_without_a_gpu_half_precision_is_refused_aloud():
-    said: list[str] = []
-    with precision("mixed_float16", said.append):
-        assert keras.config.dtype_policy().name == "float32"
-    assert "no GPU: precision = 'mixed_float16' is not used" in said[0]
+def test_without_a_gpu_half_precision_is_refused_aloud(corpus, capsys):
+    run = make_run(corpus, "no_gpu", precision="mixed_float16", in_fold=True)
+    Teachers(run, run.data()).targets("wave")
+    assert "no GPU: precision = 'mixed_float16' is not used" in capsys.readouterr().out
+    assert loaded(run).encoder.compute_dtype == "float32"
 
 
 @pytest.mark.parametrize(
@@ -319,13 +319,13 @@ def test_wrong_settings_show_before_any_training(teacher, message):
 def test_a_checkpoint_needs_its_own_sampling_rate():
     rate = {"sample_rate_hz": 8_000}
     sections = {"audio": rate, "logmel": {**rate, "max_hz": 3_900.0}}
-    with pytest.raises(UserError, match=r"checkpoint hears 16000 Hz, but .* = 8000"):
+    with pytest.raises(UserError, match=r"checkpoint takes 16000 Hz, but .* = 8000"):
         make_teacher({"kind": "wav2vec2", "checkpoint": str(CHECKPOINT)}, **sections)
 
 
 def make_teacher(table: dict, **sections) -> Wav2Vec2Teacher:
     config = config_from_dict({"teachers": {"wave": table}, **sections})
-    return Wav2Vec2Teacher("wave", config.teachers["wave"], config, None)
+    return Wav2Vec2Teacher("wave", config, None)
 
 
 @pytest.mark.parametrize("recipe", ["crema_d", "crema_d_large"])
@@ -333,8 +333,7 @@ def test_the_recipes_teachers_can_be_made(recipe, corpus):
     """With a small checkpoint in the place of the published one."""
     (name,) = load_config(recipe).teachers
     config = load_config(recipe, [f"teachers.{name}.checkpoint={json.dumps(str(CHECKPOINT))}"])
-    teacher = config.teachers[name]
-    model = Wav2Vec2Teacher(name, teacher, config, None)._build(classes=6)
+    model = Wav2Vec2Teacher(name, config, None)._build(classes=6)
     assert model.head.settings["combine"] == "weighted"
     assert model.encoder.config.mask_time_prob == 0.05
     assert model.encoder.config.hidden_size == 16  # the checkpoint's

@@ -15,7 +15,6 @@ from ser_kd.corpora import Corpus, load_corpus
 from ser_kd.data.targets import ALL_FOLDS
 from ser_kd.distillation import fit_loop
 from ser_kd.errors import UserError
-from ser_kd.pipeline.resources import _example
 from ser_kd.runs.data import RunData
 from ser_kd.runs.folder import Run
 from ser_kd.teachers.base import make_teacher
@@ -147,7 +146,7 @@ def test_only_real_tokens_count_and_the_file_is_whole(fitted):
     other[0, 0, 1] = 8
     assert np.abs(keras.ops.softmax(model(other)).numpy()[0] - probs).max() > 1e-4
     # What time and memory are measured with.
-    example = _example(run.config.teachers["words"], run.config)
+    example = teacher.example_input(teacher.settings, run.config.audio)
     assert model(example).shape == (1, 3)
 
 
@@ -256,7 +255,7 @@ def test_without_keras_hub(corpus, monkeypatch):
     monkeypatch.setitem(sys.modules, "keras_hub", None)
     message = error_of(*make_run(corpus, "absent", "bert_tiny_en_uncased"))
     assert message.startswith(
-        "teachers.words needs the package keras-hub: pip install -e '.[text]'"
+        "teachers.words needs the package keras-hub: pip install 'ser-kd[text]'"
     )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ser_kd import files
+from ser_kd import files, progress
 from ser_kd.data import clip_arrays
 from ser_kd.teachers import prediction
 from ser_kd.teachers.prediction import predict_in_shards

@@ -1,0 +1,1 @@
+"""``report.html``: the evaluation as one page, by jinja2 templates and matplotlib figures."""
