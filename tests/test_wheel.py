@@ -1,4 +1,4 @@
-"""The wheel: what it holds, what it needs, and that it works in an empty folder without the rest."""
+"""The wheel: what it holds, what it needs, and that it works without checkout and extras."""
 
 import email
 import os
