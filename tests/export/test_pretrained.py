@@ -1,10 +1,7 @@
-"""The students that come with the package: whole, consistent, in the wheel, as their cards say."""
+"""The students that come with the package: whole, consistent, as their cards say."""
 
 import hashlib
-import json
 import re
-import subprocess
-import sys
 import zipfile
 from importlib import resources
 from pathlib import Path
@@ -31,7 +28,6 @@ FILES = {
     "SHA256SUMS",
 }
 SMALL = FOLDER / "small"
-ROOT = Path(__file__).parent.parent
 each = pytest.mark.parametrize("folder", [FOLDER, SMALL], ids=["pretrained", "small"])
 
 
@@ -110,7 +106,7 @@ def test_the_waveform_model_holds_the_front_end_that_frontend_json_tells(folder)
 @each
 def test_the_card_names_a_recipe_that_makes_it(folder):
     facts, text = card(folder)
-    (recipe,) = re.findall(r"python train.py --recipe (\w+) --seed \d+", text)
+    (recipe,) = re.findall(r"ser-kd train --recipe (\w+) --seed \d+", text)
     config = load_config(recipe)
     assert facts["model-index"][0]["name"] == config.name
     frontend = Frontend.read(folder / "frontend.json")
@@ -127,32 +123,3 @@ def test_the_cards_figures_are_probabilities(folder):
     assert "$" not in text.replace("$CREMA_D_DIR", "")
     for heading in ("Not for", "Consent", "Limits", "Data licence"):
         assert f"## {heading}\n" in text
-
-
-def test_a_wheel_holds_them(tmp_path):
-    """Built from the checkout's files alone, as ``python -m build`` does."""
-    program = (
-        "import setuptools.build_meta as b, sys; "
-        "print(b.build_wheel(sys.argv[1], {'--global-option': []}))"
-    )
-    copy = tmp_path / "checkout"
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        copy.mkdir(exist_ok=True)
-        (copy / name).write_bytes((ROOT / name).read_bytes())
-    for path in (ROOT / "ser_kd").rglob("*"):
-        if path.is_file() and "__pycache__" not in path.parts:
-            target = copy / path.relative_to(ROOT)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(path.read_bytes())
-    subprocess.run(
-        [sys.executable, "-c", program, str(tmp_path)], cwd=copy, check=True, capture_output=True
-    )
-    (wheel,) = tmp_path.glob("*.whl")
-    with zipfile.ZipFile(wheel) as archive:
-        for name in [*FILES, *(f"{SMALL.name}/{name}" for name in FILES)]:
-            packed = archive.read(f"ser_kd/pretrained/{name}")
-            expected = (FOLDER / name).read_bytes()
-            assert hashlib.sha256(packed).digest() == hashlib.sha256(expected).digest()
-        assert (
-            json.loads(archive.read("ser_kd/pretrained/frontend.json"))["sample_rate_hz"] == 16_000
-        )
