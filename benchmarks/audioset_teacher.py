@@ -1,13 +1,13 @@
-"""A teacher that YAMNet takes part in: predictions of CREMA-D's clips, out of fold.
+"""The bundled student's teacher: YAMNet's features and stored predictions, out of fold.
 
     python benchmarks/audioset_teacher.py yamnet.tflite --data-dir $CREMA_D_DIR
 
-YAMNet (Apache-2.0; see ser_kd/yamnet.py) stays as it is. Of every clip, the outputs of its blocks 6
-to 11 are averaged over time and bands; mean and maximum over the clip's patches of 0.975 s are its
-vector. Two ridge regressions learn the emotion from that: one from the vectors, one from what they
-are relative to the mean and deviation of the speaker's own clips (no labels needed). Together with
-stored predictions they make one teacher, whose three weights are those of the greatest likelihood.
-Everything is out of fold, in the folds of the stored predictions. The last line is JSON.
+YAMNet (Apache-2.0; see ser_kd/students/yamnet.py) is not trained. The outputs of its blocks 6 to 11
+are averaged over time and bands; mean and maximum over the clip's patches of 0.975 s are its
+vector. Two ridge regressions predict the emotion: one from the vectors, one from the vectors
+standardised per speaker (no labels needed). A weighted sum with stored log-probabilities, weights
+of maximum likelihood, is the teacher. Everything is out of fold, in the folds of the stored
+predictions. The last line is JSON.
 """
 
 import argparse
@@ -25,6 +25,7 @@ from sklearn.preprocessing import StandardScaler
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+import ser_kd
 from ser_kd import files, metrics
 from ser_kd.audio import decoding
 from ser_kd.config import CorpusConfig
@@ -32,7 +33,7 @@ from ser_kd.corpora import load_corpus
 from ser_kd.data.targets import read_targets
 from ser_kd.progress import say, track
 
-RESULTS = Path(__file__).parent / "results"
+TARGETS = Path(ser_kd.__file__).parent / "recipes" / "targets"
 PATCH, HOP = 15_600, 7_800
 BLOCKS = range(6, 12)
 PENALTY = 1.0
@@ -60,7 +61,7 @@ def features(model: Path, waveforms: Sequence[np.ndarray]) -> np.ndarray:
         and tensor["dtype"] == np.int8
     ]
     if len(outputs) != len(BLOCKS):
-        sys.exit(f"error: {model} is not YAMNet for TensorFlow Lite (ser_kd/yamnet.py)")
+        sys.exit(f"error: {model} is not YAMNet for TensorFlow Lite ")
     found = []
     for waveform in track(waveforms, len(waveforms), "YAMNet"):
         patches = 1 + max(0, -(-(len(waveform) - PATCH) // HOP))
@@ -87,35 +88,32 @@ def relative_to_speaker(vectors: np.ndarray, speakers: np.ndarray) -> np.ndarray
 
 
 def out_of_fold(vectors: np.ndarray, truth: np.ndarray, fold: np.ndarray) -> np.ndarray:
-    """What a ridge regression says of each clip, ``[clips, classes]``.
+    """A ridge regression's prediction of each clip, ``[clips, classes]``.
 
-    Of a clip without fold (-1): the mean of what all folds' say.
+    A clip without a fold (-1) gets the mean of all folds.
     """
     wanted = np.eye(truth.max() + 1)[truth]
-    said = np.zeros(wanted.shape)
+    predicted = np.zeros(wanted.shape)
     for number in range(fold.max() + 1):
         training = (fold >= 0) & (fold != number)
         scaler = StandardScaler().fit(vectors[training])
         scaled = scaler.transform(vectors) / np.sqrt(vectors.shape[1])
         answer = Ridge(PENALTY).fit(scaled[training], wanted[training]).predict(scaled)
-        said[fold == number] = answer[fold == number]
-        said[fold < 0] += answer[fold < 0] / (fold.max() + 1)
-    return said
+        predicted[fold == number] = answer[fold == number]
+        predicted[fold < 0] += answer[fold < 0] / (fold.max() + 1)
+    return predicted
 
 
 def main() -> None:
+    """Writes the targets and prints UA of each part."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("model", type=Path, help="yamnet.tflite")
     parser.add_argument("--data-dir", required=True)
     parser.add_argument("--metadata-dir", default="")
-    parser.add_argument(
-        "--stored", type=Path, default=RESULTS / "crema_d_students" / "two_teachers_targets.npz"
-    )
-    parser.add_argument(
-        "--targets", type=Path, default=RESULTS / "crema_d_yamnet" / "teacher_targets.npz"
-    )
+    parser.add_argument("--stored", type=Path, default=TARGETS / "crema_d_students.npz")
+    parser.add_argument("--targets", type=Path, default=TARGETS / "crema_d_yamnet.npz")
     parsed = parser.parse_args()
     corpus = load_corpus(
         CorpusConfig(name="crema_d", data_dir=parsed.data_dir, metadata_dir=parsed.metadata_dir)
@@ -159,8 +157,8 @@ def main() -> None:
         np.savez_compressed(file, ids=ids, logits=logits.astype(np.float16), fold=fold)
     of_parts = {"out_of_fold": training, "validation": ~training}
     result = {
-        name: {part: score(said, rows) for part, rows in of_parts.items()}
-        for name, said in {**parts, "teacher": logits}.items()
+        name: {part: score(values, rows) for part, rows in of_parts.items()}
+        for name, values in {**parts, "teacher": logits}.items()
     }
     for name, scores in result.items():
         text = ", ".join(f"{part} UA {100 * s['ua']:.1f}" for part, s in scores.items())

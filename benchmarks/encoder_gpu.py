@@ -34,6 +34,7 @@ POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
 
 
 def child(size: str, policy: str, recompute: bool, batch: int) -> dict[str, float]:
+    """Time, memory and error of one configuration, in this process."""
     import jax
     import keras
     import numpy as np
@@ -83,6 +84,7 @@ def child(size: str, policy: str, recompute: bool, batch: int) -> dict[str, floa
 
 
 def main() -> None:
+    """Prints a row per configuration."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

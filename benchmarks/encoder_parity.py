@@ -54,6 +54,7 @@ def reference(family: str, size: str) -> torch.nn.Module:
 
 
 def differences(model: torch.nn.Module) -> dict[str, float]:
+    """Largest differences between the reference and the encoder with the same weights."""
     rng = np.random.default_rng(0)
     raw = [rng.normal(size=round(s * 16_000)).astype(np.float32) for s in SECONDS]
     batch = transformers.Wav2Vec2FeatureExtractor(return_attention_mask=True)(
@@ -83,6 +84,7 @@ def _largest(ours: tf.Tensor, theirs: torch.Tensor) -> float:
 
 
 def main() -> None:
+    """Prints a row per family and size."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,4 +1,4 @@
-"""Formulations of the front end as TensorFlow Lite runs them, and a whole model against a peer.
+"""Formulations of the front end in TensorFlow Lite, and a whole model against a peer.
 
     python benchmarks/front_end.py [--model student_waveform.tflite] [--peer yamnet.tflite]
 
@@ -46,6 +46,7 @@ class Rfft(_Plain):
 
     @tf.function
     def __call__(self, pcm: tf.Tensor) -> tf.Tensor:
+        """Samples ``[1, samples]`` -> log-mel ``[1, frames, mels]``."""
         spectrum = tf.signal.rfft(self._framed(pcm) * self.window)
         return self._decibels(tf.square(tf.abs(spectrum)), mel_filters(self.config))
 
@@ -55,6 +56,7 @@ class Dense(_Plain):
 
     @tf.function
     def __call__(self, pcm: tf.Tensor) -> tf.Tensor:
+        """Samples ``[1, samples]`` -> log-mel ``[1, frames, mels]``."""
         size = self.config.fft_samples
         filters = mel_filters(self.config)
         bins = np.flatnonzero(filters.sum(axis=1))
@@ -69,7 +71,7 @@ def split_into(outer: int) -> Any:
 
     def make(config: LogMelConfig, samples: int) -> frontend.FrontEnd:
         original = frontend.split
-        frontend.split = lambda size: (outer, size // outer)
+        frontend.split = lambda samples: (outer, samples // outer)
         try:
             return frontend.FrontEnd(config, samples)
         finally:
@@ -101,6 +103,7 @@ def measure(paths: dict[str, Path], folder: Path) -> dict[str, float]:
 
 
 def main() -> None:
+    """Converts, times, and prints a row per formulation."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -111,7 +114,7 @@ def main() -> None:
     config = LogMelConfig(hop_seconds=parsed.hop_seconds)
     samples = round(SECONDS * config.sample_rate_hz)
     with tempfile.TemporaryDirectory() as folder:
-        paths = {}
+        paths: dict[str, Path] = {}
         for name, make in FORMULATIONS.items():
             signature = tf.TensorSpec((1, samples), tf.float32, name="pcm")
             paths[name] = Path(folder, f"front_end_{len(paths)}.tflite")

@@ -1,13 +1,12 @@
-"""UA of a run's student when it knows 0, 1, 3 ... clips of the speaker, labels unseen.
+"""UA of a run's student when 0, 1, 3 ... unlabelled clips of the speaker are known.
 
     python benchmarks/owner_statistics.py runs/crema_d_pretrained
 
-For every validation speaker some clips are drawn, ``speaker.owner`` learns the voice from them, and
-the speaker's other clips are scored: with clips drawn at random, and with clips of one emotion, the
-hard case, in which a voice that is only ever angry looks like a loud one; where an emotion has
-fewer clips than asked for, all of them. What is gained is the difference from the same clips with
-no voice known. ``all``: every clip of the speaker, the scored one among them. Ends in a line of
-JSON.
+For every validation speaker some clips are drawn, the voice's statistics are estimated from them,
+and the speaker's other clips are scored: with clips drawn at random, and with clips of one emotion,
+the hard case, in which a voice that is only ever angry looks like a loud one (where an emotion has
+fewer clips than asked for, all of them). The gain is the difference from the same clips with no
+voice known. ``all``: every clip of the speaker, the scored one included. The last line is JSON.
 """
 
 import argparse
@@ -26,7 +25,7 @@ from ser_kd.audio.windows import Windowing
 from ser_kd.distillation.logmel_network import LogMelPredictor
 from ser_kd.progress import say
 from ser_kd.runs.folder import Run
-from ser_kd.speaker.owner import OwnerStatistics, to_corpus
+from ser_kd.speaker.statistics import VoiceStatistics, to_corpus
 from ser_kd.students.frontend import PRIOR_CLIPS
 from ser_kd.students.saved import load_keras
 
@@ -34,6 +33,7 @@ CLIPS = (0, 1, 3, 5, 10, 20)
 
 
 def main() -> None:
+    """Prints UA and gain by the number of known clips."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path)
     parser.add_argument("--student", default="student.keras", help="in the run's folder")
@@ -57,9 +57,9 @@ def main() -> None:
         of_speaker[run_data.speakers[clip_id]].append(row)
 
     def voice(rows: list[int]) -> tuple[np.ndarray, np.ndarray]:
-        known = OwnerStatistics()
+        known = VoiceStatistics()
         for row in rows:
-            known = known.heard(arrays.clip(row))
+            known = known.after(arrays.clip(row))
         return known.voice(*corpus, parsed.prior_clips)
 
     plain, _ = predictor.predict(arrays)
@@ -102,13 +102,13 @@ def main() -> None:
             ]
             scores = [score(each, True) for each in drawn]
             counts = sorted(len(rows) for each in drawn for rows in each.values())
-            found[str(clips)] = told(f"{kind:<12} {clips:>3} clips", scores, counts)
-    everything = told("all clips", [score(of_speaker, False)], [])
+            found[str(clips)] = summary(f"{kind:<12} {clips:>3} clips", scores, counts)
+    everything = summary("all clips", [score(of_speaker, False)], [])
     print(json.dumps({"run": run.directory.name, "clips": len(ids), **results, "all": everything}))
 
 
-def told(what: str, scores: list[tuple[float, float]], counts: list[int]) -> dict[str, float]:
-    """Says and returns the mean of the draws."""
+def summary(what: str, scores: list[tuple[float, float]], counts: list[int]) -> dict[str, float]:
+    """Prints and returns the mean of the draws."""
     known, unknown = np.mean(scores, axis=0)
     fewest = f", {counts[0]} to {counts[-1]} each" if counts and counts[0] < counts[-1] else ""
     say(

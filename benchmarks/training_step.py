@@ -4,9 +4,9 @@
     python benchmarks/training_step.py --compare
 
 On made-up clips of CREMA-D's lengths (speech is not needed to time it). The parts are timed in
-turns, so that whatever else the machine does hits all alike; medians are shown. ``--compare``
-times the whole step before and after what made it faster, each in processes of its own, which take
-turns as well. The last line is JSON.
+turns, so that other load on the machine affects all of them; medians are shown. ``--compare`` times
+the whole step with Keras' batch normalisation and with the fused one, each in processes of its own,
+which take turns as well. The last line is JSON.
 """
 
 import argparse
@@ -27,9 +27,12 @@ import numpy as np
 import tensorflow as tf
 
 from ser_kd.config import Config, load_config
-from ser_kd.data import batching, clip_arrays
+from ser_kd.data import batching
+from ser_kd.data.clip_arrays import ClipArrays, feature_statistics
+from ser_kd.data.training_set import TrainingSet
 from ser_kd.distillation import fit_loop
 from ser_kd.distillation.distiller import Distiller
+from ser_kd.distillation.terms import Batch, LabelTerm, LogitTerm
 from ser_kd.students.architectures import build_student
 from ser_kd.students.layers import FusedBatchNormalization
 
@@ -37,10 +40,8 @@ CREMA_D_TRAINING_CLIPS = 5_144
 CLASSES = 6
 
 
-def made_up_clips(
-    config: Config, count: int
-) -> tuple[clip_arrays.ClipArrays, dict[str, np.ndarray]]:
-    """Log-mel noise; lengths as in CREMA-D (mean 2.54 s, at most 5 s)."""
+def made_up_clips(config: Config, count: int) -> TrainingSet:
+    """Log-mel noise with random targets; lengths as in CREMA-D (mean 2.54 s, at most 5 s)."""
     rng = np.random.default_rng(0)
     seconds = np.clip(rng.normal(2.54, 0.5, count), 1.2, 5.0)
     lengths = (seconds / config.logmel.hop_seconds).astype(int)
@@ -51,42 +52,42 @@ def made_up_clips(
     hop, floor = config.logmel.hop_samples, config.logmel.floor_db
     labels = np.eye(CLASSES, dtype=np.float32)[rng.integers(CLASSES, size=count)]
     logits = rng.normal(size=(count, CLASSES)).astype(np.float32)
-    arrays = clip_arrays.ClipArrays(ids, values, offsets, samples, hop, floor)
-    return arrays, {"labels": labels, "teacher_logits": logits}
+    arrays = ClipArrays(ids, values, offsets, samples, hop, floor)
+    return TrainingSet(arrays, labels, teacher_logits=logits)
 
 
 def make_parts(config: Config, clips: int) -> dict[str, Callable[[], Any]]:
     """One call of each part: a batch of data; forward; forward + backward; the whole step."""
-    arrays, targets = made_up_clips(config, clips)
+    training_set = made_up_clips(config, clips)
     window = config.logmel.frames(config.audio.window_samples)
     student = build_student(config.student, window, config.logmel.mels, CLASSES)
-    mean, deviation = clip_arrays.feature_statistics(arrays)
+    mean, deviation = feature_statistics(training_set.arrays)
     student.get_layer("standardize").set_statistics(mean, deviation)
     distill = config.distill
-    model = Distiller(student, distill.label_weight, distill.logit_weight, distill.temperature)
+    terms = [LabelTerm(distill.label_weight), LogitTerm(distill.logit_weight, distill.temperature)]
+    model = Distiller(student, terms)
     fit_loop.compile_for_training(model, config.fit, clips // config.fit.batch_size)
     model.optimizer.build(model.trainable_variables)
-    batches = batching.training_batches(
-        arrays,
-        targets,
+    plan = batching.BatchPlan(
         window,
-        round(config.augment.shift_seconds / config.logmel.hop_seconds),
         batching.logmel_transform(config.augment, config.logmel, mean, distill.temperature),
-        config.fit.batch_size,
-        0,
-        range(1_000),
+        round(config.augment.shift_seconds / config.logmel.hop_seconds),
+    )
+    batches = batching.training_batches(
+        training_set, plan, config.fit.batch_size, seed=0, epochs=range(1_000)
     )
     iterator = iter(batches)
     x, y = next(iterator)
 
     @tf.function
     def forward() -> Any:
-        return model._parts(y, student(x, training=True), y["teacher_logits"], None)["loss"]
+        batch = Batch(x, y, student(x, training=True))
+        return sum(tf.reduce_mean(term(batch).loss) for term in terms)
 
     @tf.function
     def forward_backward() -> Any:
         with tf.GradientTape() as tape:
-            loss = model._parts(y, student(x, training=True), y["teacher_logits"], None)["loss"]
+            loss = forward()
         return tape.gradient(loss, student.trainable_weights)
 
     step = tf.function(model.train_step)
@@ -106,7 +107,7 @@ WAYS: dict[str, dict[str, str]] = {
         "TF_NUM_INTEROP_THREADS": "2",
     },
 }
-"""Ways to make a step, the first without what makes it faster: their environment variables."""
+"""Ways to run a step, the slow one first: their environment variables."""
 
 
 def compare(arguments: list[str], turns: int = 3) -> None:
@@ -135,6 +136,7 @@ def compare(arguments: list[str], turns: int = 3) -> None:
 
 
 def main() -> None:
+    """Prints the share of each part, or compares."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -148,7 +150,8 @@ def main() -> None:
         compare([*arguments, *(f"--set={setting}" for setting in parsed.set)])
         return
     if os.environ.get("SER_KD_BENCHMARK_PLAIN"):
-        FusedBatchNormalization.call = keras.layers.BatchNormalization.call
+        plain = keras.layers.BatchNormalization.call
+        FusedBatchNormalization.call = plain  # type: ignore[method-assign]
     config = load_config(parsed.recipe, parsed.set)
     keras.utils.set_random_seed(0)
     parts = make_parts(config, clips=1_024)

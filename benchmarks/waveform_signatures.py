@@ -4,9 +4,9 @@
 
 Each file is loaded and run in processes of its own, in turns, one thread: growth of the resident
 memory up to the first answer, time to a loaded interpreter, time of an inference of the first
-graph and, where the file has it, of ``classify_owner``. Times are the process's own, for a loaded
-machine takes it off the processor in the middle. Medians; the last line is JSON. Needs NumPy and
-a runtime only, so that it runs where an old runtime does.
+graph and, where the file has it, of ``classify_owner``. Times are CPU times of the
+process, since a loaded machine interrupts it. Medians; the last line is JSON. Needs NumPy and a
+runtime only, so that it also runs beside an old runtime.
 """
 
 import argparse
@@ -25,6 +25,7 @@ _RUNS = 40
 
 
 def main() -> None:
+    """Prints medians of each file, and ratios to the first."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("models", nargs="+", type=Path)
     parser.add_argument("--rounds", type=int, default=15, help="processes per file (default: 15)")

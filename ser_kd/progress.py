@@ -19,13 +19,51 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
+class Progress:
+    """Says how many of many things are done and how long the rest takes; at the end, how long.
+
+    Args:
+        what: What is done, such as ``fold 1: predicted``; the number follows.
+        total: How many things there are.
+        unit: What they are, such as ``clips``.
+        untimed: How many come first that say nothing of the speed, while workers start.
+    """
+
+    def __init__(self, what: str, total: int, unit: str = "", untimed: int = 0) -> None:
+        self.what, self.total, self.untimed = what, total, untimed
+        self.unit = f" {unit}" if unit else ""
+        self.done, self.speech_seconds = 0, 0.0
+        self.start = self.said = time.monotonic()
+
+    def add(self, count: int = 1, speech_seconds: float = 0.0) -> None:
+        """Some more are done, of so many seconds of speech."""
+        now, self.done = time.monotonic(), self.done + count
+        if self.done <= self.untimed:
+            self.start = self.said = now
+            return
+        self.speech_seconds += speech_seconds
+        if now - self.said >= _SECONDS_BETWEEN_LINES and self.done < self.total:
+            self.said = now
+            timed = self.done - self.untimed
+            rest = (now - self.start) / timed * (self.total - self.done)
+            done = f"{self.done:,} of {self.total:,}{self.unit}"
+            say(f"  {self.what} {done}{self._speed(now)}, {duration(rest)} left")
+
+    def end(self) -> None:
+        """All that there will be is done."""
+        if self.done:
+            now = time.monotonic()
+            took = duration(now - self.start)
+            say(f"  {self.what} {self.done:,}{self.unit} in {took}{self._speed(now)}")
+
+    def _speed(self, now: float) -> str:
+        took = max(now - self.start, 1e-6)
+        return f", {self.speech_seconds / took:,.0f} s of speech/s" if self.speech_seconds else ""
+
+
 def track(items: Iterable[T], total: int, what: str) -> Iterator[T]:
     """Passes ``items`` on and says now and then how many are done and how long the rest takes."""
-    start = said = time.monotonic()
-    for done, item in enumerate(items, 1):
+    progress = Progress(f"{what}:", total)
+    for item in items:
         yield item
-        now = time.monotonic()
-        if now - said >= _SECONDS_BETWEEN_LINES and done < total:
-            said = now
-            rest = (now - start) / done * (total - done)
-            say(f"  {what}: {done:,} of {total:,}, {duration(rest)} left")
+        progress.add()

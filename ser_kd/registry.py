@@ -5,6 +5,11 @@ from typing import Any
 
 from ser_kd.errors import UserError
 
+
+class MissingPackageError(UserError, ImportError):
+    """A package of an extra is not installed; the message names the extra."""
+
+
 EXTRAS = {
     "train": (
         "tensorflow",
@@ -38,7 +43,7 @@ def load_object(place: str) -> Any:
 
     Raises:
         ValueError: ``place`` is not written as ``package.module:name``.
-        UserError: The module needs a package of an extra that is not installed.
+        MissingPackageError: The module needs a package of an extra that is not installed.
 
     Example:
         >>> load_object("pathlib:Path").__name__
@@ -56,12 +61,12 @@ def load_object(place: str) -> Any:
         raise missing from error
 
 
-def missing_extra(error: ModuleNotFoundError) -> UserError | None:
+def missing_extra(error: ModuleNotFoundError) -> MissingPackageError | None:
     """What to install, if a package of an extra is missing; None = it is something else."""
     package = (error.name or "").partition(".")[0]
     for extra, packages in EXTRAS.items():
         if package in packages:
-            return UserError(
+            return MissingPackageError(
                 f"the package {package} is not installed: pip install 'ser-kd[{extra}]'"
             )
     return None

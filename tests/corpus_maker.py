@@ -82,7 +82,7 @@ def settings(corpus: Path, /, **sections: Any) -> dict[str, Any]:
         "fit": fit,
         "augment": {"shift_seconds": 0.2},
         "export": {
-            "calibration_clips": 8,
+            "representative_clips": 8,
             "min_agreement": 0.0,
             "max_ua_drop": 1.0,
             "min_kernel_agreement": 0.0,

@@ -57,8 +57,8 @@ def find_adb(given: Path | str | None = None) -> Path:
     path = shutil.which("adb") or _bundled_adb()
     if not path:
         raise BenchError(
-            "adb was not found: install Android's platform-tools or `pip install adbutils`, "
-            "or name it with --adb PATH"
+            "adb was not found: install Android's platform-tools, or its client with "
+            "`pip install 'ser-kd[android]'`, or name it with --adb PATH"
         )
     return Path(path)
 

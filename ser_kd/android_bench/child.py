@@ -1,4 +1,4 @@
-"""The process in which ``--host`` runs one model: ``python -m android_bench.child``.
+"""The process in which ``--host`` runs one model: ``python -m ser_kd.android_bench.child``.
 
 A line with a number on stdin lets it run that many inferences; it answers with their times in ms.
 The first answer begins with the time that loading took. To 0 it answers with the peak memory in

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ser_kd.android_bench.adb import hash_file
 from ser_kd.android_bench.errors import BenchError
-from ser_kd.flatbuffer import FlatbufferError, read_structure
+from ser_kd.android_bench.flatbuffer import FlatbufferError, read_structure
 
 # What a tool cannot make numbers for.
 _NO_NUMBERS = ("string", "resource", "variant", "int4", "int2", "uint4", "bfloat16")

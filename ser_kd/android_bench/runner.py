@@ -163,7 +163,7 @@ def timings_ms(printed: Timings | None, written: Timings | None = None) -> dict[
 
 
 def _operators(log: Log, path: Path | None) -> list[dict[str, Any]]:
-    """The profile of one inference, dearest operator first, times in ms."""
+    """The profile of one inference, slowest operator first, times in ms."""
     ops = parse_op_csv(path.read_bytes()) if path else log.ops
     running = [op for op in ops if op.phase == "run"]
     return [

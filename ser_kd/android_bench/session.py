@@ -183,10 +183,10 @@ def parse_files(paths: Sequence[Path]) -> int:
         operators = parse_op_csv(content) if path.suffix == ".csv" else ()
         if operators:
             running = [op for op in operators if op.phase == "run"]
-            dearest = max(running, key=lambda op: op.avg_us, default=operators[0])
+            slowest = max(running, key=lambda op: op.avg_us, default=operators[0])
             print(
-                f"{path}: {len(running)} operators, the dearest is {dearest.node_type} with "
-                f"{dearest.avg_us / 1000:.3g} ms"
+                f"{path}: {len(running)} operators, the slowest is {slowest.node_type} with "
+                f"{slowest.avg_us / 1000:.3g} ms"
             )
             continue
         written = parse_result(content)

@@ -14,7 +14,7 @@ from ser_kd.audio.acoustics import uniform
 from ser_kd.config import AugmentConfig
 
 VOICES = "voices"
-"""Of the training targets' names: what ``speaker.voices`` draws. The network never sees it."""
+"""Of the training targets' names: what ``speaker.voices`` draws. No input of the network."""
 
 
 def augment_logmel(
@@ -102,7 +102,7 @@ def augment_logmel(
 def moved_to_corpus(
     windows: tf.Tensor, voices: tf.Tensor, probability: float, floor_db: float, seed: Any
 ) -> tf.Tensor:
-    """Moves each window as one of its clip's draws says, or leaves it as it is.
+    """Normalises each window by one of its clip's draws of its speaker's statistics, or by none.
 
     Digital silence, such as what follows a short clip, stays silent.
 

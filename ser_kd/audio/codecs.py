@@ -1,9 +1,10 @@
-"""Speech as a telephone line and the Opus codec hand it on."""
+"""Speech as a telephone line and the Opus codec transmit it."""
 
 import io
 from fractions import Fraction
 
 import numpy as np
+import soundfile
 from scipy import signal
 
 from ser_kd.audio.decoding import Waveform
@@ -21,7 +22,7 @@ class UnavailableError(Exception):
 
 
 def telephone(waveform: Waveform, rate_hz: int) -> Waveform:
-    """The waveform as a fixed-line telephone of the last century would hand it on.
+    """The waveform as a fixed-line telephone would transmit it.
 
     8 kHz, a Butterworth band-pass from 300 to 3400 Hz, then mu-law in 8 bits by its formula (ITU-T
     G.711, mu = 255; the standard's own tables replace the curve by 16 straight pieces), and back.
@@ -34,8 +35,8 @@ def telephone(waveform: Waveform, rate_hz: int) -> Waveform:
     sections = signal.butter(
         _TELEPHONE_ORDER, _TELEPHONE_HZ, "bandpass", fs=_TELEPHONE_RATE_HZ, output="sos"
     )
-    heard = mu_law_decoded(mu_law_encoded(signal.sosfilt(sections, narrow)))
-    back = resampled(heard.astype(np.float32), _TELEPHONE_RATE_HZ, rate_hz)[: len(waveform)]
+    decoded = mu_law_decoded(mu_law_encoded(signal.sosfilt(sections, narrow)))
+    back = resampled(decoded.astype(np.float32), _TELEPHONE_RATE_HZ, rate_hz)[: len(waveform)]
     return np.pad(back, (0, len(waveform) - len(back)))
 
 
@@ -74,8 +75,6 @@ def opus(waveform: Waveform, rate_hz: int, bits_per_second: float) -> Waveform:
     Raises:
         UnavailableError: The installed soundfile or libsndfile cannot do that, or not at this rate.
     """
-    import soundfile
-
     low, high = _OPUS_BITS_PER_SECOND
     level = (high - bits_per_second) / (high - low)
     file = io.BytesIO()

@@ -17,8 +17,8 @@ from ser_kd.errors import UserError
 
 _FRAME_SAMPLES = 320
 _PEAK = 32_767 / 32_768
-# Below this share of the highest frequency (100 Hz of 8 kHz) noise of any colour is level: what
-# lies there nobody hears, and it would take all of the power.
+# Below this share of the highest frequency (100 Hz of 8 kHz) noise of any colour is flat: what
+# lies there is inaudible, and it would take all of the power.
 _LEVEL_BELOW = 1 / 80
 _TELEPHONES = 0.25
 

@@ -1,4 +1,4 @@
-"""Is there speech in this window? Without a model: a few FFTs and two figures.
+"""Voice activity: is there speech in this window? Without a model, by a few FFTs and two figures.
 
 Speech is **periodic** for a while (the voice), which noise and clicks are not, and while it is, its
 spectrum **changes** (vowels, melody), which that of hum and tones does not. Neither figure depends
@@ -31,7 +31,7 @@ _HANGOVER_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
-class SpeechGate:
+class VoiceActivityDetector:
     """Tells speech from silence, noise, hum, tones and clicks.
 
     Per frame of 48 ms, every 16 ms: the power spectrum from 70 to 1200 Hz is divided by its own
@@ -64,7 +64,7 @@ class SpeechGate:
         """How much of a window is speech.
 
         Args:
-            samples: float32 ``[samples]`` in -1..1; what was heard, without zeros to fill up.
+            samples: float32 ``[samples]`` in -1..1; what was recorded, without zeros to fill up.
             sample_rate_hz: 8000 or more.
 
         Returns:

@@ -50,11 +50,11 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         UserError: Wrong arguments, or nothing usable in the folder.
     """
-    from ser_kd.corpora import demo_folder, find_reader
-    from ser_kd.corpora.download import download_crema_d
+    from ser_kd.corpora import find_reader
     from ser_kd.corpora.inspect import inspect_corpus, print_report
+    from ser_kd.registry import load_object
 
-    find_reader(arguments.corpus)
+    reader = find_reader(arguments.corpus)
     config = CorpusConfig(
         name=arguments.corpus,
         data_dir=arguments.directory,
@@ -65,13 +65,12 @@ def run(arguments: argparse.Namespace) -> int:
         allow_unknown_speakers=arguments.allow_unknown_speakers,
     )
     if arguments.download:
-        if arguments.corpus != "crema_d":
+        if reader.download is None:
             raise UserError(f"--download fetches crema_d only, not {arguments.corpus!r}")
         if not arguments.directory:
             raise UserError("--download needs a folder: ser-kd data crema_d DIR --download")
-        download_crema_d(Path(arguments.directory).expanduser(), progress=_to_stderr)
-    if arguments.corpus == "demo":
-        demo_folder(config, progress=_show_demo_clip)
+        download = load_object(reader.download)
+        download(Path(arguments.directory).expanduser(), progress=_to_stderr)
     print_report(inspect_corpus(config, AudioConfig(), progress=_to_stderr))
     return 0
 
@@ -88,8 +87,3 @@ def _parse_label_map(items: Iterable[str]) -> dict[str, str]:
 
 def _to_stderr(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
-
-
-def _show_demo_clip(done: int, total: int) -> None:
-    if done % 200 == 0 or done == total:
-        _to_stderr(f"demo corpus: {done:,}/{total:,} clips spoken")

@@ -27,22 +27,23 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         UserError: There is no such run, it has no student, or a file differs too much.
     """
-    from ser_kd import export
     from ser_kd.export import package
+    from ser_kd.export.run import export_run
+    from ser_kd.export.table import table
     from ser_kd.progress import say
     from ser_kd.runs.folder import Run
 
     run_dir, publish = arguments.run_dir, arguments.publish
     run = Run.open(run_dir)
     if not run.students:  # before the corpus is read, which may take minutes
-        raise UserError(f"{run_dir} has no {run.student_path.name}: train first, ser-kd train")
+        raise UserError(f"{run_dir} has no {run.student_path.name}: train first: ser-kd train")
     if publish and run.student_path not in run.students:
         raise UserError(
             f"--publish copies models of categories, and {run_dir} has none; "
             f"copy {run.export_dir} itself"
         )
-    figures = export.export_run(run, run.data(), arguments.force)
-    say(export.table(figures))
+    figures = export_run(run, run.data(), arguments.force)
+    say(table(figures))
     say(f"files: {run.export_dir}")
     if publish:
         package.publish(run, publish)

@@ -5,8 +5,8 @@ Example:
 """
 
 from ser_kd.corpora.clip import Clip, Corpus
-from ser_kd.corpora.loading import demo_folder, load_corpus
+from ser_kd.corpora.loading import load_corpus
 from ser_kd.corpora.reader import Reader
 from ser_kd.corpora.readers import CORPORA, find_reader
 
-__all__ = ["CORPORA", "Clip", "Corpus", "Reader", "demo_folder", "find_reader", "load_corpus"]
+__all__ = ["CORPORA", "Clip", "Corpus", "Reader", "find_reader", "load_corpus"]

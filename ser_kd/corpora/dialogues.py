@@ -32,8 +32,8 @@ def neighbours(
     """The ``count`` clips before and the ``count`` after each clip, in order of their turns.
 
     A clip's neighbours are those of its own group (fold, or part of the corpus): a fold's networks
-    must hear nobody whom they are kept from, not even as an answer to somebody else. The place of
-    one that must not be heard, or that takes no part, stays empty.
+    must not train on held-out speakers, not even as context of another clip. The place of a clip of
+    another group, or of one that takes no part, stays empty.
 
     Args:
         clips: All clips.

@@ -104,7 +104,12 @@ def inspect_corpus(
     Raises:
         UserError: as ``load_corpus``. Files that cannot be read are findings, not errors.
     """
-    corpus = load_corpus(config)
+
+    def making(done: int, total: int) -> None:
+        if done % 200 == 0 or done == total:
+            progress(f"{config.name} corpus: {done:,}/{total:,} clips made")
+
+    corpus = load_corpus(config, progress=making)
     splits, split_error = None, ""
     try:
         splits = split_corpus(corpus, config)

@@ -13,16 +13,22 @@ from ser_kd.errors import UserError
 
 
 def load_corpus(
-    config: CorpusConfig, audio_check: Callable[[Path], str | None] | None = None
+    config: CorpusConfig,
+    audio_check: Callable[[Path], str | None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Corpus:
     """Lists the clips of a corpus; reads names and CSVs only, unless ``audio_check`` is given.
+
+    The demo corpus is made first where it is not there: in ``config.data_dir``, or
+    ``runs/demo_corpus``.
 
     Args:
         config: Which corpus, where, under which labels. With ``keep_flawed`` the corpus's known
             bad clips are not in ``left_out``. With ``allow_unknown_speakers`` every clip without
             a speaker gets one of its own, ``unknown/<id>``.
         audio_check: Says why a file cannot be used, or None. Clips that it objects to are in
-            ``left_out`` whatever ``keep_flawed`` says.
+            ``left_out`` whatever ``keep_flawed`` is.
+        progress: Called with (clips made, clips in all) while a corpus is made.
 
     Returns:
         The corpus: clips in order of id; classes in the order ANG DIS FEA HAP NEU SAD, then any
@@ -30,10 +36,10 @@ def load_corpus(
 
     Raises:
         UserError: Unknown corpus, missing or empty folder, no labelled file, only one class, a
-            label map with an unknown label, a bad CSV.
+            label map with an unknown label, a bad CSV; the demo corpus cannot be made.
     """
     reader = find_reader(config.name)
-    root = _data_dir(config, reader)
+    root = _data_dir(config, reader, progress)
     metadata_dir = Path(config.metadata_dir).expanduser() if config.metadata_dir else None
     if metadata_dir is not None and not metadata_dir.is_dir():
         raise UserError(f"metadata folder {metadata_dir} does not exist: check the path")
@@ -79,25 +85,11 @@ def load_corpus(
     )
 
 
-def demo_folder(config: CorpusConfig, progress: Callable[[int, int], None] | None = None) -> Path:
-    """The demo corpus's folder; makes the corpus where there is none.
-
-    Args:
-        config: Its ``data_dir``; ``runs/demo_corpus`` if empty. A folder with clips that is given
-            by name is taken as it is, unless its making was interrupted.
-        progress: Called with (clips made, clips in all).
-
-    Raises:
-        UserError: The speech synthesiser is missing, or the folder holds something else.
-    """
-    prepare = find_reader("demo").prepare
-    assert prepare is not None
-    return prepare(config, progress)
-
-
-def _data_dir(config: CorpusConfig, reader: Reader) -> Path:
+def _data_dir(
+    config: CorpusConfig, reader: Reader, progress: Callable[[int, int], None] | None
+) -> Path:
     if reader.prepare is not None:
-        return reader.prepare(config, None)
+        return reader.prepare(config, progress)
     if config.data_dir:
         return Path(config.data_dir).expanduser()
     raise UserError(

@@ -67,6 +67,8 @@ class Reader:
         dimensions: What its clips are rated for (``corpora.ratings``), in output order.
         facts: For model cards.
         prepare: See ``Prepare``; None = the user gives the folder.
+        download: Place of what fetches the corpus, (folder, progress=line of text) -> folder, for
+            ``registry.load_object``; None = the user has to.
         synthetic: Whether no human speaks.
     """
 
@@ -79,4 +81,5 @@ class Reader:
     dimensions: tuple[Dimension, ...] = ()
     facts: CorpusFacts = CorpusFacts()
     prepare: Prepare | None = None
+    download: str | None = None
     synthetic: bool = False

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -196,25 +196,27 @@ def restandardize(
     arrays: ClipArrays,
     groups: Sequence[str],
     statistics: Mapping[str, tuple[np.ndarray, np.ndarray]],
-    mean_db: np.ndarray,
-    deviation_db: np.ndarray,
+    wanted: tuple[np.ndarray, np.ndarray],
+    counts: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> ClipArrays:
-    """Log-mel frames in which every group (speaker) has the same mean and deviation per mel band.
+    """Frames in which every group (speaker) has the same mean and deviation per column.
 
     Padding is left out of it: it stays what it is.
 
     Args:
-        arrays: Log-mel frames.
+        arrays: Frames ``[.., columns]``; further columns behind these stay what they are.
         groups: The group of each clip, ``[clips]``.
-        statistics: Group -> what ``feature_statistics`` says of it.
-        mean_db: ``[mels]``, which all groups have afterwards.
-        deviation_db: ``[mels]``, the same.
+        statistics: Group -> its mean and deviation, each ``[columns]``.
+        wanted: Mean and deviation that all groups have afterwards.
+        counts: Frames ``[n, columns]`` -> bool, which values move; None: all.
     """
-    values = np.empty_like(arrays.values)
+    values, (wanted_mean, wanted_deviation) = arrays.values.copy(), wanted
     for index, group in enumerate(groups):
         place = slice(arrays.offsets[index], arrays.offsets[index + 1])
+        rows = values[place, : len(wanted_mean)]
         mean, deviation = statistics[group]
-        values[place] = (arrays.values[place] - mean) * (deviation_db / deviation) + mean_db
+        moved = (rows - mean) * (wanted_deviation / deviation) + wanted_mean
+        rows[:] = moved if counts is None else np.where(counts(rows), moved, rows)
     return replace(arrays, values=values)
 
 

@@ -6,5 +6,5 @@ checkpoint.py       name or folder -> encoder with its weights
 weights.py          tensor names -> the encoder's weights
 checkpoint_files.py folder -> tensors; torch_file.py reads pytorch_model.bin without torch,
                     safetensors_file.py the rest; hub.py downloads
-inspect.py          python -m ser_kd teacher inspect
+inspect.py          ser-kd teacher inspect
 """

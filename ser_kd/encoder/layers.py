@@ -378,13 +378,13 @@ class EncoderLayer(layers.Layer):
             layer.build(input_shape)
 
     def call(self, x: Any, bias: Any = None, positions: Any = None, seed: Any = None) -> Any:
-        heard = self.attention(  # [b, t, d]
+        attended = self.attention(  # [b, t, d]
             self.norm(x) if self.pre_norm else x,
             bias=bias,
             positions=positions,
             seed=derive(seed, 1),
         )
-        x = x + dropout(heard, self.dropout, derive(seed, 2))
+        x = x + dropout(attended, self.dropout, derive(seed, 2))
         if self.pre_norm:
             return x + self.feed_forward(self.final_norm(x), seed=derive(seed, 3))
         x = self.norm(x)

@@ -84,7 +84,7 @@ def model_facts(model: Path, frontend: Frontend) -> dict[str, Any]:
     takes, runtime = "logmel", "Keras"
     if model.suffix == ".tflite":
         loaded = TFLiteModel(model)
-        takes = "waveform" if loaded.hears_waveforms else "logmel"
+        takes = "waveform" if loaded.takes_waveforms else "logmel"
         runtime = loaded.runtime
     return {
         "name": model.name,

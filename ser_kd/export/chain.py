@@ -1,7 +1,7 @@
 """Joins .tflite models end to end: what leaves one enters the next, along one or several routes.
 
 So the waveform model holds the int8 student's very tensors between a float front end and a float
-head: nothing is calibrated or quantised twice, and what was verified of the student holds for it.
+head: nothing is quantised twice, and what was verified of the student holds for it.
 """
 
 import itertools
@@ -10,12 +10,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import flatbuffers
-import numpy as np
 from tensorflow.lite.python import schema_py_generated as schema
 
-_QUANTIZE, _DEQUANTIZE, _RESHAPE = 114, 6, 22  # BuiltinOperator of the schema
-_IDENTIFIER = b"TFL3"
-_ALIGNMENT = 16  # of constants, in bytes
+from ser_kd.export.model_file import (
+    DEQUANTIZE,
+    layer_and_operation,
+    operator_code,
+    parse,
+    write,
+)
+
+_QUANTIZE, _RESHAPE = 114, 22  # BuiltinOperator of the schema
 
 
 @dataclass(frozen=True)
@@ -54,7 +59,7 @@ def chain(pieces: Mapping[str, bytes], routes: Sequence[Route]) -> bytes:
             lie side by side after what the routes before it have placed.
     """
     names = dict.fromkeys(name for route in routes for name in route.pieces)
-    models = {name: _parse(pieces[name]) for name in names}
+    models = {name: parse(pieces[name]) for name in names}
     placed = {name: _Piece.of(name, model) for name, model in models.items()}
     whole, *others = models.values()
     whole.subgraphs, whole.signatureDefs = [], []
@@ -68,101 +73,7 @@ def chain(pieces: Mapping[str, bytes], routes: Sequence[Route]) -> bytes:
         signature.subgraphIndex = number
         whole.subgraphs.append(graph)
         whole.signatureDefs.append(signature)
-    return _write(whole)
-
-
-def store_as_float16(content: bytes, shape: tuple[int, ...]) -> bytes:
-    """The same model with one constant stored in half the bytes; it is widened when loaded.
-
-    Args:
-        content: Of a .tflite file.
-        shape: Which one: the only float32 constant of this shape.
-
-    Raises:
-        ValueError: There is not exactly one.
-    """
-    model = _parse(content)
-    graph = model.subgraphs[0]
-    found = [
-        index
-        for index, tensor in enumerate(graph.tensors)
-        if tensor.type == schema.TensorType.FLOAT32
-        and tuple(tensor.shape) == shape
-        and model.buffers[tensor.buffer].data is not None
-    ]
-    if len(found) != 1:
-        raise ValueError(f"{len(found)} constants of shape {shape}")
-    wide = graph.tensors[found[0]]
-    buffer = model.buffers[wide.buffer]
-    values = np.frombuffer(bytes(buffer.data), np.float32).astype(np.float16)
-    buffer.data = np.frombuffer(values.tobytes(), np.uint8)
-    narrow = schema.TensorT()
-    narrow.name, narrow.shape, narrow.type = wide.name, wide.shape, schema.TensorType.FLOAT16
-    narrow.buffer, wide.buffer = wide.buffer, 0
-    graph.tensors.append(narrow)
-    widen = schema.OperatorT()
-    widen.opcodeIndex = _operator_code(model, _DEQUANTIZE, 3)
-    widen.inputs, widen.outputs = [len(graph.tensors) - 1], [found[0]]
-    graph.operators.insert(0, widen)
-    return _write(model)
-
-
-def compact(content: bytes) -> bytes:
-    """The same model in fewer bytes, with its constants at addresses that suit native code.
-
-    The converter gives each of the thousands of channels of weights and biases a zero point of 8
-    bytes, which is 0: a seventh of a student of half a megabyte. Here equal ones are stored once.
-    And it names a tensor after every layer that was fused into it, 150 letters: here the first of
-    them is enough, and a number where that is the name of an earlier tensor.
-
-    Args:
-        content: Of a .tflite file.
-    """
-    model = _parse(content)
-    for graph in model.subgraphs:
-        seen: set[str] = set()
-        for number, tensor in enumerate(graph.tensors):
-            name = "/".join(_layer_and_operation(tensor))
-            tensor.name = f"{name};{number}" if name in seen else name
-            seen.add(name)
-    return _write(model)
-
-
-class _Builder(flatbuffers.Builder):
-    """Stores equal zero points once, and constants where native code wants them."""
-
-    def __init__(self) -> None:
-        super().__init__(1_000_000)
-        self._shared: dict[bytes, int] = {}
-
-    def CreateNumpyVector(self, x: np.ndarray) -> int:
-        if x.dtype == np.uint8:
-            # A buffer's data: the schema asks for 16 bytes, which the generated code forgets.
-            self.StartVector(1, x.size, _ALIGNMENT)
-            self.head -= x.size
-            self.Bytes[self.head : self.head + x.size] = x.tobytes()
-            return int(self.EndVector())
-        if x.dtype != np.int64:
-            return int(super().CreateNumpyVector(x))
-        key = x.tobytes()
-        if key not in self._shared:
-            self._shared[key] = int(super().CreateNumpyVector(x))
-        return self._shared[key]
-
-
-def _write(model: Any) -> bytes:
-    builder = _Builder()
-    builder.Finish(model.Pack(builder), _IDENTIFIER)
-    return bytes(builder.Output())
-
-
-def _parse(content: bytes) -> Any:
-    return schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
-
-
-def _layer_and_operation(tensor: Any) -> list[str]:
-    """The end of a tensor's name, of the first of the layers that were fused into it."""
-    return str(tensor.name.decode()).split(";")[0].split("/")[-2:]
+    return write(whole)
 
 
 class _Once:
@@ -212,7 +123,7 @@ class _Piece:
         """Numbers its tensors from ``place`` on, for good."""
         self.place = place
         for number, tensor in enumerate(self.tensors, place):
-            tensor.name = f"{_layer_and_operation(tensor)[-1]}_{number}"
+            tensor.name = f"{layer_and_operation(tensor)[-1]}_{number}"
         for operator in self.operators:
             operator.inputs = [_moved(index, place) for index in operator.inputs]
             operator.outputs = [_moved(index, place) for index in operator.outputs]
@@ -298,14 +209,14 @@ def _connection(whole: Any, tensors: list[Any], source: int, target: int) -> Any
     floating, integer = schema.TensorType.FLOAT32, schema.TensorType.INT8
     codes = {
         (floating, integer): (_QUANTIZE, 1),
-        (integer, floating): (_DEQUANTIZE, 2),
+        (integer, floating): (DEQUANTIZE, 2),
         (floating, floating): (_RESHAPE, 1),
     }
     if types not in codes:
         raise ValueError(f"tensor type {one.type} does not fit {other.type}")
     code, version = codes[types]
     operator = schema.OperatorT()
-    operator.opcodeIndex = _operator_code(whole, code, version)
+    operator.opcodeIndex = operator_code(whole, code, version)
     operator.inputs, operator.outputs = [source], [target]
     if code == _RESHAPE:
         options = schema.ReshapeOptionsT()
@@ -313,13 +224,6 @@ def _connection(whole: Any, tensors: list[Any], source: int, target: int) -> Any
         operator.builtinOptionsType = schema.BuiltinOptions.ReshapeOptions
         operator.builtinOptions = options
     return operator
-
-
-def _operator_code(whole: Any, code: int, version: int) -> int:
-    found = schema.OperatorCodeT()
-    found.builtinCode, found.deprecatedBuiltinCode, found.version = code, min(code, 127), version
-    whole.operatorCodes.append(found)
-    return len(whole.operatorCodes) - 1
 
 
 def _tensor_map(name: str, index: int) -> Any:

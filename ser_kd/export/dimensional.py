@@ -10,7 +10,9 @@ from ser_kd.audio.windows import Windowing
 from ser_kd.data import batching
 from ser_kd.distillation.dimensional import DimensionPredictor
 from ser_kd.errors import UserError
-from ser_kd.export import convert, verify
+from ser_kd.export import convert
+from ser_kd.export.verify import sha256
+from ser_kd.export.windows import all_windows, representative_windows
 from ser_kd.progress import say
 from ser_kd.runs.data import RunData
 from ser_kd.runs.folder import Run
@@ -32,7 +34,7 @@ def export_dimensions(run: Run, run_data: RunData, force: bool = False) -> dict[
 
     Args:
         run: Has its ``dimensions.keras``.
-        run_data: Calibrated on its training clips, compared on its validation clips.
+        run_data: int8 takes its ranges from its training clips; compared on its validation clips.
         force: Whether to convert again what is there.
 
     Returns:
@@ -46,7 +48,7 @@ def export_dimensions(run: Run, run_data: RunData, force: bool = False) -> dict[
     if not source.is_file():
         raise UserError(
             f"{run.directory} has no {source.name}, the head that belongs to its student: delete "
-            f"{run.student_path.name} there, and python train.py trains both again"
+            f"{run.student_path.name} there, and ser-kd train trains both again"
         )
     path, facts = folder / FILE, folder / FACTS
     if not force and files.is_current(path, [source]) and files.is_current(facts, [path]):
@@ -57,20 +59,20 @@ def export_dimensions(run: Run, run_data: RunData, force: bool = False) -> dict[
     alone = LOGITS not in model.output
     if alone:
         files.write_json(folder / FRONTEND, dataclasses.asdict(Frontend.of(config)))
-    calibration = convert.calibration_windows(run_data.logmel, run_data.ids("training"), config)
+    quantised_with = representative_windows(run_data.logmel, run_data.ids("training"), config)
     say(f"  converting {'dimensions' if alone else 'categories and dimensions'} to int8")
-    convert.convert_multi_task(model, path, calibration)
+    convert.convert_multi_task(model, path, quantised_with)
     validation = run_data.logmel.select(run_data.ids("validation"))
     windowing = Windowing.of(config.audio, config.logmel)
     truth = run_data.ratings(validation.ids)
     keras = DimensionPredictor(model, windowing).predict(validation)
-    clips, windows = convert.all_windows(validation, config)
+    clips, windows = all_windows(validation, config)
     values = TFLiteModel(path, output=DIMENSIONS).predict(windows)
     int8 = batching.average_windows(validation, iter([(clips, values)]), values.shape[1])
     names = [dimension.name for dimension in run_data.dimensions]
     result = {
         "file": FILE,
-        "sha256": verify.sha256(path),
+        "sha256": sha256(path),
         "bytes": path.stat().st_size,
         "outputs": {
             **({} if alone else {LOGITS: list(run_data.labels)}),
@@ -84,20 +86,6 @@ def export_dimensions(run: Run, run_data: RunData, force: bool = False) -> dict[
     }
     files.write_json(facts, result)
     return result
-
-
-def table(facts: dict[str, Any]) -> str:
-    """The content of ``dimensions.json`` for people."""
-    names = facts["outputs"][DIMENSIONS]
-    lines = [
-        f"{facts['file']}: {facts['bytes'] / 1000:,.0f} kB; on average "
-        f"{facts['mean_difference']:.4f} from Keras, of -1..1",
-        f"{'CCC':<8}" + "".join(f"{name:>12}" for name in names),
-    ]
-    for row, key in (("Keras", "ccc_keras"), ("int8", "ccc_int8")):
-        values = ("-" if facts[key][name] is None else f"{facts[key][name]:.3f}" for name in names)
-        lines.append(f"{row:<8}" + "".join(f"{value:>12}" for value in values))
-    return "\n".join([*lines, f"on the {facts['validation_clips']:,} validation clips"])
 
 
 def _concordance(

@@ -13,6 +13,7 @@ from ser_kd.errors import UserError
 from ser_kd.speaker.adaptation import LogMelAdaptation
 from ser_kd.students.frontend import Frontend, no_categories
 from ser_kd.students.saved import keras_corpus, keras_logits, load_keras
+from ser_kd.teachers.saved import load_network
 
 
 class KerasStudent:
@@ -67,7 +68,7 @@ def timed_network(
     Raises:
         UserError: It cannot be loaded, or does not name its input's shape.
     """
-    network = load_keras(path)
+    network = load_network(path)
     if example is None:
         shape = getattr(network, "input_shape", None)  # subclassed models have none
         if not isinstance(shape, tuple) or None in shape[1:]:

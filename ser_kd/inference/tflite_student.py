@@ -7,7 +7,7 @@ import numpy as np
 from ser_kd.audio.mel import NumpyLogMel
 from ser_kd.data.targets import softmax
 from ser_kd.speaker.adaptation import LogMelAdaptation, WaveformAdaptation
-from ser_kd.speaker.owner import CLASSIFY_OWNER, LISTEN_TO_OWNER
+from ser_kd.speaker.statistics import CLASSIFY_OWNER, LISTEN_TO_OWNER
 from ser_kd.students.frontend import Frontend
 from ser_kd.tflite.interpreters import TFLiteModel
 
@@ -19,7 +19,7 @@ def load(path: Path, frontend: Frontend) -> "WaveformStudent | LogMelStudent":
         UserError: It is missing, damaged, or no interpreter runs it.
     """
     model = TFLiteModel(path)
-    return (WaveformStudent if model.hears_waveforms else LogMelStudent)(model, frontend)
+    return (WaveformStudent if model.takes_waveforms else LogMelStudent)(model, frontend)
 
 
 class WaveformStudent:

@@ -16,32 +16,24 @@ import keras
 import numpy as np
 
 from ser_kd.audio.windows import Windowing
-from ser_kd.config import (
-    Config,
-    DimensionalTeacherConfig,
-    FileTeacherConfig,
-    FusionTeacherConfig,
-    TeacherConfig,
-    teacher_order,
-)
+from ser_kd.config import Config, teacher_order
 from ser_kd.data.targets import Targets, mean_dimensions
+from ser_kd.data.training_set import TrainingSet
 from ser_kd.distillation import fit_loop
-from ser_kd.distillation.dimensional import (
-    TEACHER_DIMENSIONS,
-    DimensionalDistiller,
-    DimensionPredictor,
-)
+from ser_kd.distillation.dimensional import DimensionPredictor
+from ser_kd.distillation.distiller import Distiller
 from ser_kd.distillation.logmel_network import fit_logmel_network, new_logmel_network
+from ser_kd.distillation.terms import ConcordanceTerm
 from ser_kd.errors import UserError
 from ser_kd.evaluation import run_dimensions
 from ser_kd.export.dimensional import export_dimensions
 from ser_kd.pipeline.announcement import announce
-from ser_kd.pipeline.stages import all_teacher_targets
 from ser_kd.pipeline.students import find_or_train, known_voices
+from ser_kd.pipeline.teachers import all_teacher_targets
 from ser_kd.progress import say
 from ser_kd.runs.data import RunData
 from ser_kd.runs.folder import DISTILLED, RATINGS_ALONE, Run
-from ser_kd.students.heads import DIMENSIONS, dimensional_student
+from ser_kd.students.heads import dimensional_student
 
 
 def train(config: Config, run_dir: Path | None = None) -> None:
@@ -103,12 +95,11 @@ def with_teachers_in_use(config: Config) -> Config:
     used: set[str] = set()
     if config.dimensions.teacher_weight > 0:
         for name in reversed(teacher_order(config.teachers)):  # whoever needs another comes first
-            teacher = config.teachers.get(name)
-            if isinstance(teacher, DimensionalTeacherConfig | FileTeacherConfig):
+            if config.teachers[name].may_predict_dimensions:
                 used.add(name)
-            if name in used and isinstance(teacher, FusionTeacherConfig | DimensionalTeacherConfig):
-                used.update(teacher.teachers_needed)
-    kept: dict[str, TeacherConfig] = {n: t for n, t in config.teachers.items() if n in used}
+            if name in used:
+                used.update(config.teachers[name].teachers_needed)
+    kept = {name: teacher for name, teacher in config.teachers.items() if name in used}
     return dataclasses.replace(config, teachers=kept)
 
 
@@ -151,41 +142,27 @@ def _student(
     def train() -> keras.Model:
         config, dimensions = run.config, run.config.dimensions
         training = run_data.training_logmel
-        targets = {
-            "labels": run_data.one_hot(training.ids),
-            DIMENSIONS: run_data.ratings(training.ids),
-            **({} if predicted is None else {TEACHER_DIMENSIONS: predicted}),
-            **known_voices(run_data),
-        }
-        views = run_data.student_rows(with_unlabelled=predicted is not None)
-        seed = fit_loop.network_seed(config.seed, "student")
-        body = new_logmel_network(
+        training_set = TrainingSet(
             training,
-            targets["labels"],
-            views,
-            config.student,
-            config.audio,
-            config.logmel,
-            seed,
+            run_data.one_hot(training.ids),
+            run_data.student_rows(with_unlabelled=predicted is not None),
+            dimensions=run_data.ratings(training.ids),
+            teacher_dimensions=predicted,
+            voices=known_voices(run_data),
         )
+        seed = fit_loop.network_seed(config.seed, "student")
+        body = new_logmel_network(training_set, config.student, config.audio, config.logmel, seed)
         model = dimensional_student(body, len(run_data.dimensions), dimensions.dropout)
         validation = run_data.logmel.select(run_data.ids("validation"))
         predictor = DimensionPredictor(model, Windowing.of(config.audio, config.logmel))
-        weights = dimensions.weight, 0.0 if predicted is None else dimensions.teacher_weight
+        taught = 0.0 if predicted is None else dimensions.teacher_weight
         fit_logmel_network(
-            DimensionalDistiller(model, *weights, name=name),
-            training,
-            targets,
-            config.fit,
+            Distiller(model, [ConcordanceTerm(dimensions.weight, taught)], name=name),
+            training_set,
+            fit_loop.Job(config.fit, seed, name, path.parent, chosen_by="ccc"),
             config.augment,
             config.logmel,
-            1.0,
-            seed,
-            name,
-            path.parent,
-            functools.partial(predictor.score, validation, run_data.ratings(validation.ids)),
-            views,
-            chosen_by="ccc",
+            score=functools.partial(predictor.score, validation, run_data.ratings(validation.ids)),
         )
         return model
 

@@ -3,23 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ser_kd import files
-from ser_kd.config import (
-    Config,
-    FileTeacherConfig,
-    FusionTeacherConfig,
-    LinguisticTeacherConfig,
-    TeacherConfig,
-    VotesTeacherConfig,
-    Wav2Vec2TeacherConfig,
-)
 from ser_kd.evaluation.run_models import student_files
 from ser_kd.inference.measure import Example, measure_all
 from ser_kd.progress import say
 from ser_kd.runs.folder import Run
-from ser_kd.students.saved import load_keras
+from ser_kd.teachers.base import teacher_class
+from ser_kd.teachers.saved import load_network
 
 
 def measure_run(run: Run) -> dict[str, Any]:
@@ -27,7 +17,7 @@ def measure_run(run: Run) -> dict[str, Any]:
 
     A teacher is all of its networks (folds x members): their sizes add up, and they run one after
     the other. A fusion teacher's are its own, without those of the teachers that it learns from.
-    Teachers whose predictions came from a file, a crowd or another one's networks are not here.
+    Teachers whose predictions came from a file or from another one's networks are not here.
 
     Returns:
         By model, as in ``eval.json``: ``parameters``, ``bytes`` and what ``measure_all`` gives.
@@ -35,12 +25,9 @@ def measure_run(run: Run) -> dict[str, Any]:
     models: dict[str, list[Path]] = {}
     examples: list[Example | None] = []
     for name, teacher in run.config.teachers.items():
-        if isinstance(teacher, FileTeacherConfig | VotesTeacherConfig) or (
-            isinstance(teacher, FusionTeacherConfig) and teacher.network_of
-        ):
-            continue
-        models[f"teacher {name}"] = sorted(run.teacher_dir(name).glob("fold_*/*.keras"))
-        examples.append(_example(teacher, run.config))
+        if networks := sorted(run.teacher_dir(name).glob("fold_*/*.keras")):
+            models[f"teacher {name}"] = networks
+            examples.append(teacher_class(teacher).example_input(teacher, run.config.audio))
     students = student_files(run)
     models |= {name: [path] for name, path in students.items()}
     examples += [None] * len(students)
@@ -62,18 +49,7 @@ def measure_run(run: Run) -> dict[str, Any]:
     return result
 
 
-def _example(teacher: TeacherConfig, config: Config) -> Example | None:
-    """An input, where noise of the network's own shape will not do."""
-    if isinstance(teacher, LinguisticTeacherConfig):
-        return np.ones((1, 2, teacher.max_tokens), np.int32)  # a full row of some token
-    if not isinstance(teacher, Wav2Vec2TeacherConfig):
-        return None
-    samples = config.audio.window_samples
-    noise = np.random.default_rng(0).normal(0.0, 0.1, (1, samples)).astype(np.float32)
-    return {"waveform": noise, "samples": np.array([samples], np.int32)}
-
-
 def _parameters(run: Run, paths: list[Path]) -> int:
     if paths[0].suffix == ".tflite":
-        return int(load_keras(run.student_path).count_params())
-    return sum(int(load_keras(path).count_params()) for path in paths)
+        return int(load_network(run.student_path).count_params())
+    return sum(int(load_network(path).count_params()) for path in paths)

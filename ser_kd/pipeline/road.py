@@ -7,9 +7,10 @@ from ser_kd.distillation import fit_loop
 from ser_kd.evaluation import run_dimensions
 from ser_kd.evaluation.run import PAGE, evaluate_run
 from ser_kd.evaluation.summary import summary
-from ser_kd.export import export_run
-from ser_kd.pipeline import dimensions_only, resources, stages, students
+from ser_kd.export.run import export_run
+from ser_kd.pipeline import dimensions_only, resources, students
 from ser_kd.pipeline.announcement import announce
+from ser_kd.pipeline.teachers import all_teacher_targets
 from ser_kd.progress import say
 from ser_kd.runs.folder import Run
 
@@ -37,7 +38,7 @@ def train(config: Config, run_dir: Path | None = None) -> None:
     say("\n1. Data")
     run_data = run.data()
     say("\n2. Teachers" if config.teachers else "\n2. Teachers: none")
-    targets = stages.all_teacher_targets(run, run_data)
+    targets = all_teacher_targets(run, run_data)
     if config.teachers:
         say("\n3. Student from labels alone (what distillation is compared with)")
         students.baseline_student(run, run_data)
@@ -59,7 +60,7 @@ def train(config: Config, run_dir: Path | None = None) -> None:
 def _say_what_next(page: Path, model: Path, config: Config) -> None:
     say(f"\nReport:        {page}")
     say(f"For the phone: {model} with labels.txt (README.md beside it shows how)")
-    say(f"Try it:        python -m ser_kd predict {model} SOME_SPEECH.wav")
+    say(f"Try it:        ser-kd predict {model} SOME_SPEECH.wav")
     if config.corpus.name == "demo":
-        say("Real speech:   python -m ser_kd data crema_d ~/CREMA-D --download")
-        say("               python train.py --recipe crema_d_cpu --data-dir ~/CREMA-D")
+        say("Real speech:   ser-kd data crema_d ~/CREMA-D --download")
+        say("               ser-kd train --recipe crema_d_cpu --data-dir ~/CREMA-D")

@@ -7,14 +7,14 @@ import platform
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ser_kd import files
 from ser_kd.audio import decoding
-from ser_kd.config import Config, config_to_dict, flat_settings, read_run_config
-from ser_kd.corpora import Clip, Corpus, demo_folder, load_corpus
+from ser_kd.config import Config, config_to_dict, read_run_config
+from ser_kd.corpora import Clip, Corpus, load_corpus
 from ser_kd.corpora.splits import split_corpus
 from ser_kd.data import clip_arrays
 from ser_kd.data.unlabelled import Unlabelled, cut_into_segments, unlabelled_files
@@ -62,12 +62,12 @@ class Run:
         directory = directory or RUNS_DIR / config.name
         run, path = cls(directory, config), directory / "config.json"
         if path.exists():
-            before = flat_settings(config_to_dict(read_run_config(path)))
-            now = flat_settings(config_to_dict(config))
+            before = _flat(config_to_dict(read_run_config(path)))
+            now = _flat(config_to_dict(config))
             changed = [
                 key
                 for key in [*now, *before]
-                if before.get(key) != now.get(key) and key not in _MAY_CHANGE
+                if _portable(before.get(key)) != _portable(now.get(key)) and key not in _MAY_CHANGE
             ]
             if changed:
                 key = changed[0]
@@ -88,7 +88,7 @@ class Run:
         if not path.exists():
             raise UserError(
                 f"{directory} is no run folder (it has no config.json); train one first: "
-                "python train.py"
+                "ser-kd train"
             )
         return cls(directory, read_run_config(path))
 
@@ -164,11 +164,9 @@ class Run:
         Raises:
             UserError: There is nothing to train on.
         """
-        if self.config.corpus.name == "demo":
-            _make_demo_corpus(self.config)
         for partial in self.directory.rglob(".partial-*"):
             partial.unlink()  # of a run that was killed while it wrote
-        corpus = load_corpus(self.config.corpus)
+        corpus = load_corpus(self.config.corpus, progress=_making_progress())
         splits = split_corpus(corpus, self.config.corpus)
         splits.require("train", "validation")
         recordings = unlabelled_files(self.config.corpus.unlabelled_dirs, corpus)
@@ -192,7 +190,7 @@ class Run:
             if not run_data.ids(part):
                 raise UserError(
                     f"no {part} clip can be used (all are unreadable or left out); "
-                    f"python -m ser_kd data {corpus.name} {corpus.folder} says why"
+                    f"ser-kd data {corpus.name} {corpus.folder} says why"
                 )
         return run_data
 
@@ -204,8 +202,22 @@ class Run:
         return cut_into_segments(waveforms, skipped, config)
 
 
-def _make_demo_corpus(config: Config) -> None:
-    """Here rather than in ``load_corpus``, to show progress."""
+def _portable(value: Any) -> Any:
+    """A setting's value; the package's own files are the same wherever it is installed."""
+    return value.rpartition("/ser_kd/recipes/")[2] if isinstance(value, str) else value
+
+
+def _flat(table: Mapping[str, Any], where: str = "") -> dict[str, Any]:
+    """Nested tables as one: ``{"fit": {"epochs": 3}}`` -> ``{"fit.epochs": 3}``."""
+    flat: dict[str, Any] = {}
+    for key, value in table.items():
+        name = f"{where}.{key}" if where else key
+        flat |= _flat(value, name) if isinstance(value, dict) and value else {name: value}
+    return flat
+
+
+def _making_progress() -> Callable[[int, int], None]:
+    """Shows how the making of the demo corpus goes, every few seconds."""
     said = 0.0
 
     def progress(done: int, total: int) -> None:
@@ -214,7 +226,7 @@ def _make_demo_corpus(config: Config) -> None:
             said = time.monotonic()
             say(f"  speaking the demo corpus (synthetic): {done:,} of {total:,} clips")
 
-    demo_folder(config.corpus, progress)
+    return progress
 
 
 def _fingerprint(corpus: Corpus, unlabelled: Sequence[Clip]) -> str:

@@ -5,38 +5,36 @@ need not be many. Where the student was trained on the same clips, the result is
 second generation (born-again networks, Furlanello et al., arXiv 1805.04770).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
 import numpy as np
 
-from ser_kd.config import Config, EnsembleTeacherConfig, StudentConfig, TeacherConfig
+from ser_kd.config import Config, StudentConfig
 from ser_kd.errors import UserError
 from ser_kd.students import yamnet
 from ser_kd.students.frontend import Frontend, find_frontend
 from ser_kd.students.saved import load_keras
 
 
-def require_files(config: Config, teachers: Iterable[TeacherConfig], labels: Sequence[str]) -> None:
-    """Reads what a run's networks begin with, before anything is trained.
+def require_file(network: StudentConfig, config: Config, labels: Sequence[str]) -> None:
+    """Reads what a network begins with, before anything is trained.
 
     Args:
+        network: The run's student, or one of a teacher.
         config: Of the run.
-        teachers: Those that it trains.
         labels: Of the run.
 
     Raises:
         UserError: A file is missing, or is not what this run's network could begin with.
     """
-    ensembles = [t.student for t in teachers if isinstance(t, EnsembleTeacherConfig)]
-    for network in [config.student, *ensembles]:
-        path = Path(network.initial_weights).expanduser()
-        if network.initial_weights and path.suffix == ".keras":
-            load_keras(path)
-            require_same_input("student.initial_weights", path, config, labels)
-        elif network.initial_weights:
-            yamnet.read_convolutions(path, network.blocks)
+    path = Path(network.initial_weights).expanduser()
+    if network.initial_weights and path.suffix == ".keras":
+        load_keras(path)
+        require_same_input("student.initial_weights", path, config, labels)
+    elif network.initial_weights:
+        yamnet.read_convolutions(path, network.blocks)
 
 
 def require_same_input(

@@ -38,7 +38,7 @@ def read_convolutions(path: Path, blocks: int) -> list[_Convolution]:
     if not path.is_file():
         raise UserError(
             f"student.initial_weights: no file {path}; it is YAMNet for TensorFlow Lite, 4.1 MB: "
-            f"curl -Lo {path} '{URL}'"
+            f"curl -Lo yamnet.tflite '{URL}', then --set student.initial_weights=yamnet.tflite"
         )
     interpreter = load_interpreter(path)
     interpreter.allocate_tensors()

@@ -1,32 +1,28 @@
 """A teacher of dimensions: several pretrained encoders' vectors of a clip, fused and learnt from.
 
-The encoders are left as they are; what they say of a clip comes from files. Concatenating such
+The encoders are left as they are; their vectors of a clip come from files. Concatenating such
 embeddings for valence, arousal and dominance follows Mitra, Nie & Azemi (arXiv 2312.16180); here
 each dimension learns how much each encoder counts.
 """
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from ser_kd import files
-from ser_kd.config import Config, DimensionalTeacherConfig
-from ser_kd.corpora.splits import speaker_folds
-from ser_kd.data import batching
+from ser_kd.config import Config
 from ser_kd.data.clip_arrays import ClipArrays, ClipView, one_cell_per_clip
-from ser_kd.data.targets import Targets
-from ser_kd.distillation import fit_loop
-from ser_kd.distillation.multi_task import MultiTaskDistiller
+from ser_kd.data.training_set import TrainingSet
+from ser_kd.distillation.terms import ConcordanceTerm, LabelTerm
 from ser_kd.errors import UserError
 from ser_kd.progress import say
 from ser_kd.runs.data import RunData
 from ser_kd.students.heads import DIMENSIONS, LOGITS
-from ser_kd.students.saved import load_keras
+from ser_kd.teachers.base import TargetsOf, Teacher, no_targets
 from ser_kd.teachers.dimensional_network import (
     EMBEDDING,
     SOURCE_WEIGHTS,
@@ -35,6 +31,9 @@ from ser_kd.teachers.dimensional_network import (
 )
 from ser_kd.teachers.modalities import Modality, require_all, stored_modality, teacher_modality
 from ser_kd.teachers.prediction import Predictor
+from ser_kd.teachers.saved import load_network
+from ser_kd.teachers.settings import DimensionalTeacherConfig
+from ser_kd.teachers.training import Training, train_network
 
 WEIGHTS_FILE = "source_weights.json"
 # A softmax's scores have a way of several units to go, a layer's weights one of hundredths.
@@ -42,41 +41,26 @@ _RATE_OF_SOURCE_WEIGHTS = 10.0
 _SMALLEST_DEVIATION = 1e-3
 
 
-class DimensionalTeacher:
+class DimensionalTeacher(Teacher[DimensionalTeacherConfig]):
     """One network per fold, from all sources' vectors to dimensions and categories.
 
     It is trained on ratings with 1 - CCC, and on labels.
-
-    Args:
-        name: Of the teacher.
-        teacher: Its settings.
-        config: Of the run.
-        run_data: The run's clips, rated.
-        targets_of: Asked for the teachers that are among its sources.
 
     Raises:
         UserError: A source is damaged, or lacks a clip.
     """
 
-    hears = None  # it makes its own inputs: ``arrays``
-
     def __init__(
-        self,
-        name: str,
-        teacher: DimensionalTeacherConfig,
-        config: Config,
-        run_data: RunData,
-        targets_of: Callable[[str], Targets],
+        self, name: str, config: Config, run_data: RunData, targets_of: TargetsOf = no_targets
     ) -> None:
-        self.name, self.teacher, self.config, self.run_data = name, teacher, config, run_data
-        self._targets_of = targets_of
+        super().__init__(name, config, run_data, targets_of)
         # What is wrong with these shows before any training; other teachers come later.
         self._stored: dict[str, Modality] = {}
-        for key, source in teacher.parsed_sources.items():
+        for key, source in self.settings.vectors.items():
             if source.kind != "teacher":
-                where = f"teachers.{name}.sources.{key} = {teacher.sources[key]!r}"
+                where = f"teachers.{name}.sources.{key} = {self.settings.sources[key]!r}"
                 self._stored[key] = stored_modality(source, run_data.corpus.clips)
-                require_all(self._stored[key], self._all_views, where)
+                require_all(self._stored[key], self.all_views, where)
 
     def network_paths(self, directory: Path) -> list[Path]:
         """The file of one fold's network."""
@@ -94,7 +78,7 @@ class DimensionalTeacher:
         (path,) = self.network_paths(directory)
         if path.exists():
             return
-        teacher, names = self.teacher, self._dimension_names
+        settings, names = self.settings, self._dimension_names
         ratings = self.run_data.ratings(ids)
         unrated = np.isnan(ratings).all(axis=0)
         if unrated.any():
@@ -104,49 +88,36 @@ class DimensionalTeacher:
                 "dimension (dimensions.ranges)"
             )
         # Before the seed is set: other teachers may be trained for it.
-        arrays = self.arrays([(clip_id, 0) for clip_id in ids])
-        seed = fit_loop.network_seed(self.config.seed, label)
-        keras.utils.set_random_seed(seed)
-        labels = self.run_data.one_hot(ids)
-        smooth = teacher.fit.label_smoothing
-        targets = {
-            "labels": labels * (1.0 - smooth) + smooth / labels.shape[1],
-            DIMENSIONS: ratings,
-        }
-        model = dimensional_network(
-            {key: source.size for key, source in self._sources.items()},
-            labels.shape[1],
-            len(names),
-            teacher.width,
-            teacher.dropout,
-        )
-        values = arrays.values.astype(np.float64)
-        deviation = values.std(axis=0)
-        # What hardly varies is not blown up.
-        deviation[deviation < _SMALLEST_DEVIATION] = 1.0
-        model.get_layer("standardize").set_statistics(values.mean(axis=0), deviation)
-        # As the distiller wants them: beside the logits are projections, of which there are none.
-        said = outputs_of(model)
-        distiller = MultiTaskDistiller(
-            keras.Model(model.input, ((said[LOGITS], {}), said[DIMENSIONS])),
-            teacher.dimension_weight,
-            label_weight=teacher.label_weight,
-            name="teacher",
-        )
+        arrays, labels = self.arrays([(clip_id, 0) for clip_id in ids]), self.run_data.one_hot(ids)
 
-        def batches(epochs: range) -> tf.data.Dataset:
-            size = teacher.fit.batch_size
-            return batching.training_batches(arrays, targets, 1, 0, _whole_rows, size, seed, epochs)
+        def prepare() -> Training:
+            model = dimensional_network(
+                {key: source.size for key, source in self._sources.items()},
+                labels.shape[1],
+                len(names),
+                settings.width,
+                settings.dropout,
+            )
+            values = arrays.values.astype(np.float64)
+            deviation = values.std(axis=0)
+            # What hardly varies is not blown up.
+            deviation[deviation < _SMALLEST_DEVIATION] = 1.0
+            model.get_layer("standardize").set_statistics(values.mean(axis=0), deviation)
+            found = outputs_of(model)
+            outputs = {name: found[name] for name in (LOGITS, DIMENSIONS)}
+            return Training(
+                model,
+                TrainingSet(arrays, labels, dimensions=ratings),
+                terms=[
+                    LabelTerm(settings.label_weight),
+                    ConcordanceTerm(settings.dimension_weight),
+                ],
+                trained=keras.Model(model.input, outputs),
+                rate_scale=_faster_source_weights,
+            )
 
-        steps = max(1, len(arrays) // teacher.fit.batch_size)
-        state = directory / path.stem
-        fit_loop.fit(
-            distiller, batches, steps, teacher.fit, state, label, rate_scale=_faster_source_weights
-        )
+        model = train_network(path, label, self.config.seed, settings.fit, prepare)
         self._write_weights(model, directory, label)
-        with files.atomic(path) as partial:
-            model.save(partial)
-        fit_loop.forget_state(state)
 
     def predictor(self, directory: Path) -> Predictor:
         """Rows of ``arrays`` -> probabilities, embedding, dimensions ``[clips, dimensions]``.
@@ -155,7 +126,7 @@ class DimensionalTeacher:
             UserError: The network was trained on vectors of other sizes.
         """
         (path,) = self.network_paths(directory)
-        model = load_keras(path)
+        model = load_network(path)
         before, now = (
             model.get_layer(SOURCE_WEIGHTS).sizes,
             [s.size for s in self._sources.values()],
@@ -189,25 +160,14 @@ class DimensionalTeacher:
         return [dimension.name for dimension in self.run_data.dimensions]
 
     @functools.cached_property
-    def _all_views(self) -> Sequence[ClipView]:
-        parts = ("training", "validation", "test", "unlabelled")
-        return [view for part in parts for view in self.run_data.teacher_views(part)]
-
-    @functools.cached_property
     def _sources(self) -> Mapping[str, Modality]:
         """All of them, in order; asks for the other teachers' targets."""
-        run_data, found = self.run_data, {}
-        groups = speaker_folds(run_data.splits.training, self.teacher.folds, self.config.seed)
-        fold_of_speaker = {speaker: fold for fold, group in enumerate(groups) for speaker in group}
-        fold_of = {i: fold_of_speaker[run_data.speakers[i]] for i in run_data.ids("training")}
-        for key, source in self.teacher.parsed_sources.items():
+        found = {}
+        for key, source in self.settings.vectors.items():
             if source.kind == "teacher":
+                targets = self.targets_of(source.name)
                 found[key] = teacher_modality(
-                    self._targets_of(source.name),
-                    source.name,
-                    self._all_views,
-                    fold_of,
-                    source.embedding,
+                    targets, source.name, self.all_views, self.fold_of_clip, source.embedding
                 )
             else:
                 found[key] = self._stored[key]
@@ -225,13 +185,6 @@ class DimensionalTeacher:
             for output, row in weights.items()
         )
         say(f"  {label}: {', '.join(told)}")
-
-
-def _whole_rows(
-    windows: Any, lengths: Any, targets: dict[str, Any], seed: Any
-) -> tuple[Any, dict[str, Any]]:
-    """A training batch as it is."""
-    return windows[:, 0], targets
 
 
 def _faster_source_weights(path: str) -> float:

@@ -24,8 +24,8 @@ class WeightedSources(layers.Layer):
     """The concatenation of all sources, once for each output, with the output's own weights.
 
     An output's weights of the sources are a softmax, begin equal and sum to 1. So that they alone
-    say how much a source counts, all sources enter with the same energy, however long their vectors
-    are; with equal weights the vector as a whole keeps the energy that it comes with.
+    decide how much a source counts, all sources enter with the same energy, whatever the size of
+    their vectors; with equal weights the vector as a whole keeps the energy that it comes with.
 
     Args:
         sizes: Of the sources' vectors, which stand side by side.
@@ -73,7 +73,7 @@ def dimensional_network(
     linear layer for each. The categories are one more output with weights of its own.
 
     Dropout is where most weights are, in front of the dense layer: without it a network that has
-    learnt its clips by heart finds all sources equally good, and says nothing of which one is.
+    overfitted finds all sources equally good, and its weights do not show which one is.
 
     Args:
         sizes: Source -> size of its vector.
@@ -83,7 +83,7 @@ def dimensional_network(
         dropout: Share of the sources' components that is left out in training.
 
     Returns:
-        A model from float32 ``[batch, sum of sizes]`` to all that it says, side by side in one
+        A model from float32 ``[batch, sum of sizes]`` to all outputs, side by side in one
         tensor; ``outputs_of`` takes it apart.
     """
     inputs = keras.Input((sum(sizes.values()),), name="sources")
@@ -103,7 +103,7 @@ def dimensional_network(
 
 
 def outputs_of(model: keras.Model) -> dict[str, Any]:
-    """What the network says, by name, as Keras tensors to make a model of.
+    """The network's outputs by name, as Keras tensors to make a model of.
 
     Args:
         model: As ``dimensional_network`` makes it.

@@ -1,151 +1,147 @@
 """Fine-tuning a speech encoder on the clips' waveforms."""
 
-import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from ser_kd import files
 from ser_kd.audio.windows import Windowing
-from ser_kd.config import Config, Wav2Vec2TeacherConfig
-from ser_kd.data import batching, clip_arrays
+from ser_kd.config import AudioConfig, Config, TeacherConfig
+from ser_kd.data import batching
+from ser_kd.data.clip_arrays import ClipArrays, one_cell_per_clip
+from ser_kd.data.training_set import TrainingSet
 from ser_kd.distillation import fit_loop
-from ser_kd.distillation.distiller import Distiller
 from ser_kd.encoder.architecture import architecture
 from ser_kd.encoder.checkpoint import SAMPLE_RATE_HZ, Checkpoint, open_checkpoint
 from ser_kd.encoder.model import SpeechEncoder
 from ser_kd.errors import UserError
 from ser_kd.progress import say
 from ser_kd.runs.data import RunData
+from ser_kd.teachers.base import TargetsOf, Teacher, no_targets
 from ser_kd.teachers.classifier import Frozen, SpeechClassifier
-from ser_kd.teachers.feature_store import FeatureStore
+from ser_kd.teachers.clip_store import ClipStore
 from ser_kd.teachers.prediction import Predictor
+from ser_kd.teachers.settings import Wav2Vec2TeacherConfig
+from ser_kd.teachers.training import Training, train_network
 from ser_kd.teachers.waveform_batches import map_clips, trimmed
 
 _BATCH = 16
 _BATCHES_PER_BUCKET = 16
+_CLIPS_PER_FILE = 256
+_LARGEST = float(np.finfo(np.float16).max)
 
 
-class Wav2Vec2Teacher:
-    """One classifier on a speech encoder per fold."""
+class Wav2Vec2Teacher(Teacher[Wav2Vec2TeacherConfig]):
+    """One classifier on a speech encoder per fold.
 
-    hears: Literal["waveform", "logmel"] = "waveform"
+    Raises:
+        UserError: The checkpoint cannot be had, or does not go with the settings.
+    """
+
+    input_kind = "waveform"
 
     def __init__(
-        self, name: str, teacher: Wav2Vec2TeacherConfig, config: Config, run_data: RunData
+        self, name: str, config: Config, run_data: RunData, targets_of: TargetsOf = no_targets
     ) -> None:
-        self.name, self.teacher, self.config, self.run_data = name, teacher, config, run_data
-        self.frozen: Frozen = teacher.frozen or (
-            "feature_encoder" if teacher.checkpoint else "nothing"
+        super().__init__(name, config, run_data, targets_of)
+        settings = self.settings
+        self.frozen: Frozen = settings.frozen or (
+            "feature_encoder" if settings.checkpoint else "nothing"
         )
-        # What is wrong with either shows before any training.
         self._checkpoint: Checkpoint | None = None
-        if teacher.checkpoint:
+        if settings.checkpoint:
             if config.audio.sample_rate_hz != SAMPLE_RATE_HZ:
                 raise UserError(
-                    f"teachers.{name}.checkpoint hears {SAMPLE_RATE_HZ} Hz, but "
+                    f"teachers.{name}.checkpoint takes {SAMPLE_RATE_HZ} Hz, but "
                     f"audio.sample_rate_hz = {config.audio.sample_rate_hz}"
                 )
-            self._checkpoint = open_checkpoint(teacher.checkpoint, teacher.architecture)
+            self._checkpoint = open_checkpoint(settings.checkpoint, settings.architecture)
         elif self.frozen == "encoder":
             raise UserError(
                 f"teachers.{name}.frozen = 'encoder' needs a checkpoint: a random encoder that "
-                "never learns hears nothing"
+                "never learns is of no use"
             )
         else:
-            architecture(**teacher.architecture)
+            architecture(**settings.architecture)
         self._notified: set[str] = set()
-        self._store: FeatureStore | None = None
+        self._store: ClipStore | None = None
+
+    @classmethod
+    def example_input(cls, settings: TeacherConfig, audio: AudioConfig) -> dict[str, np.ndarray]:
+        """A window of noise."""
+        samples = audio.window_samples
+        noise = np.random.default_rng(0).normal(0.0, 0.1, (1, samples)).astype(np.float32)
+        return {"waveform": noise, "samples": np.array([samples], np.int32)}
 
     def network_paths(self, directory: Path) -> list[Path]:
         """The file of one fold's network."""
         return [directory / "classifier.keras"]
 
     def train(self, ids: Sequence[str], directory: Path, label: str) -> None:
-        """Trains on the clips of ``ids`` and on nothing else; keeps the last epoch."""
+        """Trains the classifier, and of the encoder what is not frozen."""
         (path,) = self.network_paths(directory)
         if path.exists():
             return
-        teacher, config = self.teacher, self.config
-        seed = fit_loop.network_seed(config.seed, label)
-        keras.utils.set_random_seed(seed)
+        settings, audio = self.settings, self.config.audio
         arrays = self.run_data.waveforms.select(ids)
         labels = self.run_data.one_hot(arrays.ids)
-        with precision(teacher.precision, self._notify):
-            model = self._build(labels.shape[1])
-            student = model.head if self.frozen == "encoder" else model
-            # Its policy decides whether the loss is scaled, which float16 gradients need.
-            distiller = Distiller(student, label_weight=1.0, logit_weight=0.0, name="teacher")
-        targets = {
-            "labels": labels * (1.0 - teacher.fit.label_smoothing)
-            + teacher.fit.label_smoothing / labels.shape[1],
-            "weight": clip_weights(labels, teacher.class_weights),
-        }
-        rate_scale = None
-        window, bucket = config.audio.window_samples, 0
-        transform: batching.Transform = _waveform_inputs
-        if self.frozen == "encoder":
-            means = self._features(directory).features(arrays)
-            arrays = clip_arrays.one_cell_per_clip(arrays.ids, means)
-            window, transform = 1, _feature_inputs
-        else:
-            transform = trimmed(transform, config.audio.sample_rate_hz)
-            bucket = _BATCHES_PER_BUCKET
-            if teacher.encoder_learning_rate is not None:
-                rate_scale = _EncoderRate(teacher.encoder_learning_rate / teacher.fit.learning_rate)
+        frozen, rate = self.frozen == "encoder", settings.encoder_learning_rate
+        if frozen:
+            arrays = one_cell_per_clip(arrays.ids, self._features(directory, arrays))
 
-        def batches(epochs: range) -> tf.data.Dataset:
-            return batching.training_batches(
-                arrays,
-                targets,
-                window,
-                0,
-                transform,
-                teacher.fit.batch_size,
-                seed,
-                epochs,
-                batches_per_bucket=bucket,
+        weights = clip_weights(labels, settings.class_weights)
+        training_set = TrainingSet(arrays, labels, weights=weights)
+
+        def prepare() -> Training:
+            model = self._build(labels.shape[1])
+            if frozen:
+                return Training(model, training_set, trained=model.head)
+            inputs = trimmed(batching.waveform_transform, audio.sample_rate_hz)
+            return Training(
+                model,
+                training_set,
+                batching.BatchPlan(
+                    audio.window_samples, inputs, batches_per_bucket=_BATCHES_PER_BUCKET
+                ),
+                rate_scale=None
+                if rate is None
+                else _EncoderRate(rate / settings.fit.learning_rate),
             )
 
-        steps = max(1, len(arrays) // teacher.fit.batch_size)
-        fit_loop.fit(
-            distiller,
-            batches,
-            steps,
-            teacher.fit,
-            directory / path.stem,
-            label,
-            rate_scale=rate_scale,
-            varying_shapes=True,
-        )
-        with files.atomic(path) as partial:
-            model.save(partial)
-        fit_loop.forget_state(directory / path.stem)
+        precision = self._precision()
+        train_network(path, label, self.config.seed, settings.fit, prepare, precision)
+
+    def _precision(self) -> str:
+        """On a CPU, which would only lose by another one, float32."""
+        name = self.settings.precision
+        if name == "float32" or fit_loop.on_gpu():
+            return name
+        self._notify(f"  no GPU: precision = {name!r} is not used, the teacher trains in float32")
+        return "float32"
 
     def _build(self, classes: int) -> SpeechClassifier:
-        teacher = self.teacher
+        settings = self.settings
         model = SpeechClassifier(
             self._new_encoder(),
             classes,
-            combine=teacher.combine,
-            pooling=teacher.pooling,
-            projection=teacher.projection,
-            dropout=teacher.dropout,
+            combine=settings.combine,
+            pooling=settings.pooling,
+            projection=settings.projection,
+            dropout=settings.dropout,
             frozen=self.frozen,
         )
         model.build()
         return model
 
     def _new_encoder(self) -> SpeechEncoder:
-        recompute = self.teacher.gradient_checkpointing
+        recompute = self.settings.gradient_checkpointing
         if self._checkpoint is not None:
             return self._checkpoint.encoder(recompute, self._notify)
         return SpeechEncoder(
-            architecture(**self.teacher.architecture),
+            architecture(**self.settings.architecture),
             gradient_checkpointing=recompute,
             name="encoder",
         )
@@ -156,23 +152,29 @@ class Wav2Vec2Teacher:
             self._notified.add(line)
             say(line)
 
-    def _features(self, directory: Path) -> FeatureStore:
-        """The frozen encoder's features, which all folds share."""
+    def _features(self, directory: Path, clips: ClipArrays) -> np.ndarray:
+        """The frozen encoder's features of clips, which all folds share: float16 ``[clips, ...]``.
+
+        A mean over time for each layer that is combined.
+        """
         if self._store is None:
             # A classifier whose head is not looked at: means do not depend on it.
             model = self._build(classes=1)
             run = _compiled(model, lambda inputs: model.layer_means(inputs))
             shape = (model.head.settings["layer_count"], model.head.settings["dim"])
 
-            def extract(clips: clip_arrays.ClipArrays) -> np.ndarray:
-                return self._map(run, clips).reshape(len(clips), *shape)
+            def extract(groups: Iterable[ClipArrays], clips: int) -> Iterator[np.ndarray]:
+                for group in groups:
+                    means = self._map(run, group).reshape(len(group), *shape)
+                    yield from np.clip(means, -_LARGEST, _LARGEST).astype(np.float16)
 
             assert self._checkpoint is not None  # nothing else can be frozen as a whole
             folder = directory.parent / f"features-{self._checkpoint.fingerprint}"
-            self._store = FeatureStore(folder, extract, self.name)
-        return self._store
+            what = f"{self.name}: features of"
+            self._store = ClipStore(folder, extract, what, SAMPLE_RATE_HZ, _CLIPS_PER_FILE)
+        return np.stack(self._store.of(clips))
 
-    def _map(self, run: Any, clips: clip_arrays.ClipArrays) -> np.ndarray:
+    def _map(self, run: Any, clips: ClipArrays) -> np.ndarray:
         windowing = Windowing.of(self.config.audio, self.config.logmel)
         return map_clips(run, clips, windowing, self.config.audio.sample_rate_hz, _BATCH)
 
@@ -181,9 +183,9 @@ class Wav2Vec2Teacher:
         (path,) = self.network_paths(directory)
         model = cast(SpeechClassifier, keras.models.load_model(path))
 
-        def predict(arrays: clip_arrays.ClipArrays) -> tuple[np.ndarray, np.ndarray]:
+        def predict(arrays: ClipArrays) -> tuple[np.ndarray, np.ndarray]:
             if self.frozen == "encoder":
-                means = self._features(directory).features(arrays)
+                means = self._features(directory, arrays)
                 values = _joined(*model.head.from_means(tf.constant(means), training=False)).numpy()
             else:
                 values = self._map(run, arrays)
@@ -235,26 +237,3 @@ def _compiled(model: SpeechClassifier, function: Any) -> Any:
         return tf.reshape(values, [tf.shape(values)[0], -1])
 
     return run
-
-
-def _waveform_inputs(windows: Any, lengths: Any, targets: Any, seed: Any) -> Any:
-    x, y = batching.waveform_transform(windows, lengths, targets, seed)
-    return x, {"labels": y["labels"]}, y["weight"]
-
-
-def _feature_inputs(windows: Any, lengths: Any, targets: Any, seed: Any) -> Any:
-    return windows[:, 0], {"labels": targets["labels"]}, targets["weight"]
-
-
-@contextlib.contextmanager
-def precision(name: str, notify: Callable[[str], None]) -> Iterator[None]:
-    """Layers made inside compute in this precision; on a CPU, which would only lose, in float32."""
-    if name != "float32" and not fit_loop.on_gpu():
-        notify(f"  no GPU: precision = {name!r} is not used, the teacher trains in float32")
-        name = "float32"
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(name)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)

@@ -1,11 +1,11 @@
-"""A teacher that hears and sees: several modalities of a clip in one network.
+"""A multimodal teacher: several modalities of a clip in one network.
 
 It is trained with modalities masked, so that one network serves every subset of them, the audio
 alone included (after Muaz, Paull & Malagavalli, whose teacher is COGMEN, arXiv 2205.02455).
 """
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,77 +13,49 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ser_kd import files
-from ser_kd.config import Config, FusionTeacherConfig
+from ser_kd.config import Config
 from ser_kd.corpora.dialogues import Neighbour, neighbours
-from ser_kd.corpora.splits import speaker_folds
-from ser_kd.data import batching, clip_arrays
+from ser_kd.data import clip_arrays
+from ser_kd.data.batching import BatchPlan
 from ser_kd.data.clip_arrays import ClipArrays, ClipView
-from ser_kd.data.targets import Targets
-from ser_kd.distillation import fit_loop
-from ser_kd.distillation.distiller import Distiller
+from ser_kd.data.training_set import TrainingSet
 from ser_kd.errors import UserError
 from ser_kd.progress import say
 from ser_kd.runs.data import RunData
+from ser_kd.teachers.base import TargetsOf, Teacher, no_targets
 from ser_kd.teachers.fusion_network import FusionNetwork, RowLayout
 from ser_kd.teachers.modalities import (
     Modality,
-    file_modality,
     kept_modalities,
+    stored_modality,
     teacher_modality,
-    votes_modality,
 )
 from ser_kd.teachers.prediction import Predictor
+from ser_kd.teachers.settings import FusionTeacherConfig
+from ser_kd.teachers.training import Training, train_network
 
-TargetsOf = Callable[[str], Targets]
-"""Name of a teacher -> its targets, which are made if they are not there."""
 
-
-class FusionTeacher:
+class FusionTeacher(Teacher[FusionTeacherConfig]):
     """One fusion network per fold, or those of another fusion teacher with fewer modalities.
-
-    Args:
-        name: Of the teacher.
-        teacher: Its settings.
-        config: Of the run.
-        run_data: The run's clips.
-        targets_of: Asked for the teachers that this one learns from, when it learns.
 
     Raises:
         UserError: A modality that no training clip has; clips without audio; no dialogues.
     """
 
-    hears = None  # it makes its own inputs: ``arrays``
-
     def __init__(
-        self,
-        name: str,
-        teacher: FusionTeacherConfig,
-        config: Config,
-        run_data: RunData,
-        targets_of: TargetsOf,
+        self, name: str, config: Config, run_data: RunData, targets_of: TargetsOf = no_targets
     ) -> None:
-        self.name, self.teacher, self.config, self.run_data = name, teacher, config, run_data
-        self._targets_of = targets_of
+        super().__init__(name, config, run_data, targets_of)
         # Whose networks these are, and with them all other settings.
-        self.owner = teacher.network_of or name
+        self.owner = self.settings.network_of or name
         self.network = cast(FusionTeacherConfig, config.teachers[self.owner])
-        self._fold_of = {
-            speaker: number
-            for number, group in enumerate(
-                speaker_folds(run_data.splits.training, self.network.folds, config.seed)
-            )
-            for speaker in group
-        }
         self._notes: list[str] = []
         self._around = self._neighbours()
         # What is wrong with these shows before any training; other teachers come later.
         self._known: dict[str, Modality] = {}
-        for key, source in self.network.sources.items():
-            if source.kind == "votes":
-                self._add(key, votes_modality(run_data.corpus.clips, source.name))
-            elif source.kind == "file":
-                self._add(key, file_modality(Path(source.name).expanduser()))
+        for key, source in self.network.vectors.items():
+            if source.kind != "teacher":
+                self._add(key, stored_modality(source, run_data.corpus.clips))
 
     def network_paths(self, directory: Path) -> list[Path]:
         """The file of one fold's network."""
@@ -95,30 +67,19 @@ class FusionTeacher:
         if path.exists():
             return
         if self.owner != self.name:
-            self._targets_of(self.owner)  # trains them
+            self.targets_of(self.owner)  # trains them
             return
-        network = self.network
         # Before the seed is set: other teachers may be trained for it.
         arrays = clip_arrays.one_cell_per_clip(ids, self._rows([(clip_id, 0) for clip_id in ids]))
-        seed = fit_loop.network_seed(self.config.seed, label)
-        keras.utils.set_random_seed(seed)
         labels = self.run_data.one_hot(ids)
-        smooth = network.fit.label_smoothing
-        targets = {"labels": labels * (1.0 - smooth) + smooth / labels.shape[1]}
-        model = self._build(labels.shape[1])
-        model.tokens.set_statistics(*self._statistics(arrays.values, label))
-        distiller = Distiller(model, label_weight=1.0, logit_weight=0.0, name="teacher")
 
-        def batches(epochs: range) -> tf.data.Dataset:
-            return batching.training_batches(
-                arrays, targets, 1, 0, self._masked, network.fit.batch_size, seed, epochs
-            )
+        def prepare() -> Training:
+            model = self._build(labels.shape[1])
+            model.tokens.set_statistics(*self._statistics(arrays.values, label))
+            plan = BatchPlan(transform=self._masked)
+            return Training(model, TrainingSet(arrays, labels), plan)
 
-        steps = max(1, len(arrays) // network.fit.batch_size)
-        fit_loop.fit(distiller, batches, steps, network.fit, directory / path.stem, label)
-        with files.atomic(path) as partial:
-            model.save(partial)
-        fit_loop.forget_state(directory / path.stem)
+        train_network(path, label, self.config.seed, self.network.fit, prepare)
 
     def predictor(self, directory: Path) -> Predictor:
         """Rows of ``arrays`` -> probabilities ``[clips, classes]``, embedding ``[clips, width]``.
@@ -158,7 +119,7 @@ class FusionTeacher:
 
         Modalities that are not in ``modalities_at_prediction`` are absent.
         """
-        shown = self.teacher.modalities_at_prediction or tuple(self.network.modalities)
+        shown = self.settings.modalities_at_prediction or tuple(self.network.modalities)
         rows = self._rows(views)
         rows[:, :, self._layout.flags] *= [float(key in shown) for key in self._layout.sizes]
         return clip_arrays.one_cell_per_clip([clip_id for clip_id, _ in views], rows)
@@ -193,32 +154,24 @@ class FusionTeacher:
     @functools.cached_property
     def _modalities(self) -> Mapping[str, Modality]:
         """All of them, in order; asks for the other teachers' targets."""
-        training = self.run_data.ids("training")
-        fold_of = {i: self._fold_of[self.run_data.speakers[i]] for i in training}
-        for key, source in self.network.sources.items():
+        for key, source in self.network.vectors.items():
             if source.kind == "teacher":
-                targets = self._targets_of(source.name)
-                views = self._all_views
+                targets = self.targets_of(source.name)
                 self._known[key] = teacher_modality(
-                    targets, source.name, views, fold_of, source.embedding
+                    targets, source.name, self.all_views, self.fold_of_clip, source.embedding
                 )
         for note in self._notes if self.owner == self.name else ():
             say(f"  {self.name}: {note}")
         modalities = {key: self._known[key] for key in self.network.modalities}
-        heard = [modalities[key].of(self._all_views)[1] for key in self.network.audio]
+        heard = [modalities[key].of(self.all_views)[1] for key in self.network.audio]
         without = ~np.any(heard, axis=0)
         if without.any():
-            clip_id, _ = self._all_views[int(np.argmax(without))]
+            clip_id, _ = self.all_views[int(np.argmax(without))]
             raise UserError(
                 f"teachers.{self.owner}.audio = {list(self.network.audio)} is absent for "
                 f"{int(without.sum())} clips, the first is {clip_id!r}; every clip needs it"
             )
         return modalities
-
-    @functools.cached_property
-    def _all_views(self) -> Sequence[ClipView]:
-        parts = ("training", "validation", "test", "unlabelled")
-        return [view for part in parts for view in self.run_data.teacher_views(part)]
 
     @functools.cached_property
     def _layout(self) -> RowLayout:
@@ -234,7 +187,7 @@ class FusionTeacher:
             self._notes.append(f"{key} is absent for {int((~has).sum())} of {len(ids)} clips")
 
     def _require(self, key: str, has: np.ndarray, what: str) -> None:
-        source = self.network.sources[key]
+        source = self.network.vectors[key]
         if has.any():
             return
         mend = {
@@ -252,10 +205,7 @@ class FusionTeacher:
         if not self.network.context_clips:
             return {}
         run_data = self.run_data
-        group_of: dict[str, object] = {
-            clip_id: self._fold_of[run_data.speakers[clip_id]]
-            for clip_id in run_data.ids("training")
-        }
+        group_of: dict[str, object] = {**self.fold_of_clip}
         for part in ("validation", "test"):
             group_of |= dict.fromkeys(run_data.ids(part), part)
         found = neighbours(run_data.corpus.clips, group_of, self.network.context_clips)

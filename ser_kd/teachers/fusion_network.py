@@ -121,10 +121,10 @@ class PreNormBlock(layers.Layer):
 
 
 class DialogueGraph(layers.Layer):
-    """What a clip is told by its neighbours: a relational graph layer (arXiv 1703.06103).
+    """Messages from a clip's neighbours: a relational graph layer (arXiv 1703.06103).
 
     Four relations as in COGMEN (arXiv 2205.02455): before or after, same or another speaker. The
-    layer is computed where it is looked at, at the clip itself.
+    layer is computed for the clip itself alone.
     """
 
     def __init__(self, width: int, **kwargs: Any) -> None:

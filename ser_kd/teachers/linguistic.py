@@ -1,6 +1,6 @@
 """A teacher of words: a pretrained text encoder of keras-hub over the clips' transcripts.
 
-It reads ``Clip.attributes["text"]`` and hears nothing, so every view of a clip says the same.
+It reads ``Clip.attributes["text"]`` and no sound: its prediction is the same for all views.
 """
 
 import importlib
@@ -12,94 +12,79 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ser_kd import files
-from ser_kd.config import Config, LinguisticTeacherConfig
-from ser_kd.data import batching
+from ser_kd.config import AudioConfig, Config, TeacherConfig
 from ser_kd.data.clip_arrays import ClipArrays, ClipView, one_cell_per_clip
-from ser_kd.distillation import fit_loop
-from ser_kd.distillation.distiller import Distiller
+from ser_kd.data.training_set import TrainingSet
 from ser_kd.errors import UserError
 from ser_kd.progress import say
 from ser_kd.runs.data import RunData
+from ser_kd.teachers.base import TargetsOf, Teacher, no_targets
 from ser_kd.teachers.linguistic_network import TextClassifier, token_encoder
 from ser_kd.teachers.prediction import Predictor
+from ser_kd.teachers.settings import LinguisticTeacherConfig
+from ser_kd.teachers.training import Training, train_network
 
 _BATCH = 64
 _FEW_TEXTS = 50
 
 
-class LinguisticTeacher:
+class LinguisticTeacher(Teacher[LinguisticTeacherConfig]):
     """One classifier on a text encoder per fold.
-
-    Args:
-        name: Of the teacher.
-        teacher: Its settings.
-        config: Of the run.
-        run_data: The run's clips.
 
     Raises:
         UserError: Clips without transcript; keras-hub or the preset is missing.
     """
 
-    hears = None  # it makes its own inputs: ``arrays``
-
     def __init__(
-        self, name: str, teacher: LinguisticTeacherConfig, config: Config, run_data: RunData
+        self, name: str, config: Config, run_data: RunData, targets_of: TargetsOf = no_targets
     ) -> None:
-        self.name, self.teacher, self.config, self.run_data = name, teacher, config, run_data
-        # What is wrong with any of these shows before any training.
+        super().__init__(name, config, run_data, targets_of)
+        settings = self.settings
         self._texts = self._transcripts()
         self._tokenize = _from_preset(
-            name, teacher, "TextClassifierPreprocessor", sequence_length=teacher.max_tokens
+            name, settings, "TextClassifierPreprocessor", sequence_length=settings.max_tokens
         )
         self._noted = False
+
+    @classmethod
+    def example_input(cls, settings: TeacherConfig, audio: AudioConfig) -> np.ndarray:
+        """A full row of some token."""
+        return np.ones((1, 2, cast(LinguisticTeacherConfig, settings).max_tokens), np.int32)
 
     def network_paths(self, directory: Path) -> list[Path]:
         """The file of one fold's network."""
         return [directory / "text_classifier.keras"]
 
     def train(self, ids: Sequence[str], directory: Path, label: str) -> None:
-        """Trains on the transcripts of ``ids`` and on nothing else; keeps the last epoch."""
+        """Trains on the transcripts of ``ids``."""
         (path,) = self.network_paths(directory)
         if path.exists():
             return
         self._note()
-        fit, seed = self.teacher.fit, fit_loop.network_seed(self.config.seed, label)
-        keras.utils.set_random_seed(seed)
-        arrays = self.arrays([(clip_id, 0) for clip_id in ids])
         labels = self.run_data.one_hot(ids)
-        classes = labels.shape[1]
-        targets = {"labels": labels * (1.0 - fit.label_smoothing) + fit.label_smoothing / classes}
-        model = self._build(classes)
-        distiller = Distiller(model, label_weight=1.0, logit_weight=0.0, name="teacher")
 
-        def batches(epochs: range) -> tf.data.Dataset:
-            return batching.training_batches(
-                arrays, targets, 1, 0, _one_row, fit.batch_size, seed, epochs
-            )
+        def prepare() -> Training:
+            arrays = self.arrays([(clip_id, 0) for clip_id in ids])
+            return Training(self._build(labels.shape[1]), TrainingSet(arrays, labels))
 
-        steps = max(1, len(arrays) // fit.batch_size)
-        fit_loop.fit(distiller, batches, steps, fit, directory / path.stem, label)
-        with files.atomic(path) as partial:
-            model.save(partial)
-        fit_loop.forget_state(directory / path.stem)
+        train_network(path, label, self.config.seed, self.settings.fit, prepare)
 
     def _build(self, classes: int) -> TextClassifier:
-        teacher = self.teacher
-        backbone = _from_preset(self.name, teacher, "Backbone", dtype="float32")
+        settings = self.settings
+        backbone = _from_preset(self.name, settings, "Backbone", dtype="float32")
         longest = getattr(backbone, "max_sequence_length", None)
-        if longest is not None and teacher.max_tokens > longest:
+        if longest is not None and settings.max_tokens > longest:
             raise UserError(
-                f"teachers.{self.name}.max_tokens = {teacher.max_tokens}, but {teacher.preset!r} "
+                f"teachers.{self.name}.max_tokens = {settings.max_tokens}, but {settings.preset!r} "
                 f"reads {longest} at most"
             )
         model = TextClassifier(
             token_encoder(backbone),
             classes,
-            teacher.max_tokens,
-            teacher.projection,
-            teacher.dropout,
-            teacher.frozen,
+            settings.max_tokens,
+            settings.projection,
+            settings.dropout,
+            settings.frozen,
         )
         model.build()
         return model
@@ -173,10 +158,6 @@ class LinguisticTeacher:
         self._noted = True
 
 
-def _one_row(windows: Any, lengths: Any, targets: Any, seed: Any) -> Any:
-    return windows[:, 0], targets
-
-
 def _from_preset(name: str, teacher: LinguisticTeacherConfig, kind: str, **settings: Any) -> Any:
     """``keras_hub.models.<kind>.from_preset``, whose errors are many and long.
 
@@ -187,7 +168,7 @@ def _from_preset(name: str, teacher: LinguisticTeacherConfig, kind: str, **setti
         keras_hub = importlib.import_module("keras_hub")
     except ImportError:
         raise UserError(
-            f"teachers.{name} needs the package keras-hub: pip install -e '.[text]' (or pip "
+            f"teachers.{name} needs the package keras-hub: pip install 'ser-kd[text]' (or pip "
             "install keras-hub)"
         ) from None
     preset = teacher.preset

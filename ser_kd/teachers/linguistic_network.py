@@ -44,8 +44,8 @@ class TextClassifier(keras.Model):
         max_tokens: Of a text.
         projection: Size of the embedding, after tanh.
         dropout: On the embedding.
-        frozen: Whether the encoder stays as it is. Its dropout is then off, so that it always says
-            the same of a text.
+        frozen: Whether the encoder stays as it is. Its dropout is then off, so that a text
+            always has the same features.
 
     Inputs: int32 ``[batch, 2, max_tokens]``: token ids, and 1 where there is one.
     """

@@ -1,16 +1,15 @@
-"""A teacher that is asked at every step: finished students hear what the student hears.
+"""A teacher that predicts the student's input at every step: finished students of other runs.
 
-Stored predictions are of a clip as it is. What a student is shown is cropped, masked, noisy, and a
-mixture of two clips; a live teacher says what it makes of exactly that ("consistent teaching",
-Beyer et al., arXiv 2106.05237). Several networks together are right more often than any of them,
-and all they know can be heard in one window: what the student lacks, it can learn. They may have
-been trained on the same clips (a teacher that was not would be a different one for each fold). What
-several say together is the mean of their log-probabilities: the geometric mean of Hinton et al.
-(arXiv 1503.02531), which the student matches by matching each of them.
+Stored predictions are of a clip as it is. What a student is given is cropped, masked, noisy, and a
+mixture of two clips; a live teacher predicts exactly that ("consistent teaching", Beyer et al.,
+arXiv 2106.05237). Its networks may have been trained on the same clips. Several are combined by the
+mean of their log-probabilities: the geometric mean of Hinton et al. (arXiv 1503.02531), which the
+student matches by matching each of them.
 """
 
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import keras
@@ -19,40 +18,46 @@ from keras import layers, ops
 
 from ser_kd import files
 from ser_kd.audio.windows import Windowing
-from ser_kd.config import Config, LiveTeacherConfig
-from ser_kd.data.clip_arrays import ClipArrays, Hears
+from ser_kd.config import Config
+from ser_kd.data.clip_arrays import ClipArrays
 from ser_kd.data.targets import softmax
-from ser_kd.distillation.distiller import LiveTeaching
 from ser_kd.distillation.logmel_network import LogMelPredictor
 from ser_kd.runs.data import RunData
 from ser_kd.runs.folder import Run
 from ser_kd.students.initial_weights import require_same_input
 from ser_kd.students.saved import load_keras
+from ser_kd.teachers.base import TargetsOf, Teacher, no_targets
 from ser_kd.teachers.prediction import Predictor
+from ser_kd.teachers.settings import LiveTeacherConfig
 
 _LEAST_PROBABILITY = 1e-12
 
 
-class LiveTeacher:
-    """Copies its networks into the run, and predicts whole clips with them, for the report."""
+class LiveTeacher(Teacher[LiveTeacherConfig]):
+    """Copies its networks into the run, and predicts whole clips with them, for the report.
 
-    hears: Hears = "logmel"
+    Raises:
+        UserError: A model is missing, or has another front end or other labels.
+    """
+
+    input_kind = "logmel"
 
     def __init__(
-        self, name: str, teacher: LiveTeacherConfig, config: Config, run_data: RunData
+        self, name: str, config: Config, run_data: RunData, targets_of: TargetsOf = no_targets
     ) -> None:
-        self.teacher, self.config = teacher, config
-        for number, text in enumerate(teacher.models):
+        super().__init__(name, config, run_data, targets_of)
+        for number, text in enumerate(self.settings.models):
             where, path = f"teachers.{name}.models[{number}]", Path(text).expanduser()
             load_keras(path)
             require_same_input(where, path, config, run_data.labels, frames=True)
 
     def network_paths(self, directory: Path) -> list[Path]:
-        return [directory / f"member_{number}.keras" for number in range(len(self.teacher.models))]
+        """One file for each model."""
+        return [directory / f"member_{number}.keras" for number in range(len(self.settings.models))]
 
     def train(self, ids: Sequence[str], directory: Path, label: str) -> None:
         """Takes a copy of each network: nothing of the run depends on other runs from now on."""
-        for source, path in zip(self.teacher.models, self.network_paths(directory), strict=True):
+        for source, path in zip(self.settings.models, self.network_paths(directory), strict=True):
             with files.atomic(path) as partial:
                 shutil.copy(Path(source).expanduser(), partial)
 
@@ -72,6 +77,20 @@ class LiveTeacher:
         return predict
 
 
+@dataclass(frozen=True)
+class LiveTeaching:
+    """What a student's training asks at every step.
+
+    Attributes:
+        network: Log-mel ``[batch, frames, mels]`` -> logits ``[batch, classes]``, the logarithm of
+            a mean of probabilities.
+        share: Of its softened predictions beside stored ones, 0 to 1.
+    """
+
+    network: keras.Model
+    share: float
+
+
 def live_teaching(run: Run, weights: Mapping[str, float]) -> LiveTeaching | None:
     """The live ones among the teachers that a student learns from, as one network.
 
@@ -82,7 +101,7 @@ def live_teaching(run: Run, weights: Mapping[str, float]) -> LiveTeaching | None
     Returns:
         None if none of them is live.
     """
-    live = [name for name in weights if isinstance(run.config.teachers[name], LiveTeacherConfig)]
+    live = [name for name in weights if run.config.teachers[name].live]
     if not live:
         return None
     all_of_them = sum(weights[name] for name in live)

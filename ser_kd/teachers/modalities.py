@@ -4,8 +4,8 @@ A fusion teacher (``ser_kd.teachers.fusion``) and a dimensional one
 (``ser_kd.teachers.dimensional``) learn from several of them, the student from none. Where they come
 from, as a recipe spells it:
 
-* ``votes:face``, ``votes:voice``, ``votes:multimodal``: what CREMA-D's crowd said of the picture
-  alone, the sound alone, or both (Cao et al. 2014).
+* ``votes:face``, ``votes:voice``, ``votes:multimodal``: the votes of CREMA-D's raters, who had the
+  picture alone, the sound alone, or both (Cao et al. 2014).
 * ``teacher:<name>``: what another teacher of the run predicts, out of fold. With ``:embedding``
   its embedding as well, of a teacher of kind ``file``.
 * ``file:<path>.npz``: arrays ``ids`` and ``values``, made anywhere.
@@ -21,13 +21,14 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from ser_kd.config import MaskingConfig, ModalitySource
 from ser_kd.corpora.clip import Clip
 from ser_kd.data.clip_arrays import ClipView
 from ser_kd.data.targets import IN_FOLD, Targets, softmax
 from ser_kd.errors import UserError
+from ser_kd.teachers.settings import MaskingConfig
+from ser_kd.teachers.sources import ModalitySource
 
-# Below this probability a teacher's logarithms say nothing but how many digits it computes with.
+# Below this probability a teacher's logarithms are those of rounding errors.
 _LEAST_PROBABILITY = 1e-4
 _FULL_INTENSITY = 100.0
 
@@ -46,6 +47,7 @@ class Modality:
 
     @property
     def size(self) -> int:
+        """Components of a vector."""
         return int(self.values.shape[1])
 
     def of(self, views: Sequence[ClipView | None]) -> tuple[np.ndarray, np.ndarray]:
@@ -110,7 +112,7 @@ def require_all(modality: Modality, views: Sequence[ClipView], where: str) -> No
 
 
 def votes_modality(clips: Sequence[Clip], channel: str) -> Modality:
-    """The crowd's votes: shares of the emotions and how strong they seemed, 0 to 1.
+    """The raters' votes: shares of the emotions and their mean intensities, 0 to 1.
 
     The emotions are CREMA-D's own, whatever the run's labels are. Intensities are the means over
     those who chose the emotion, 0 where nobody did; they are left out where the corpus has none.
@@ -186,12 +188,12 @@ def teacher_modality(
         targets: Of that teacher.
         teacher: Its name, for messages.
         views: What it has to have predicted.
-        fold_of: Training clip id -> the fold that must not have heard its speaker.
+        fold_of: Training clip id -> the fold whose network is kept from its speaker.
         embedding: Whether the embedding is wanted too.
 
     Raises:
-        UserError: It did not predict them all; it heard the clip, or has other folds; it has no
-            embedding, or one per fold.
+        UserError: It did not predict them all; it was trained on the clip, or has other folds; it
+            has no embedding, or one per fold.
     """
     ids = [clip_id for clip_id, _ in views]
     rows = targets.rows_of(ids, teacher, [view for _, view in views])
@@ -202,7 +204,7 @@ def teacher_modality(
                 f"teacher {teacher!r} was trained on {clip_id!r}, which it predicts: a fusion "
                 "learns from predictions out of fold only (in_fold = false)"
             )
-        # A file need not say anything of folds; whoever made it vouches for it.
+        # A file need not have folds: who made it is responsible for it.
         if own is not None and fold >= 0 and fold != own:
             raise UserError(
                 f"teacher {teacher!r} predicts {clip_id!r} with fold {fold}, here it is in fold "

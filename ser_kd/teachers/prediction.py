@@ -1,7 +1,6 @@
 """Predicting many clips with one fold's networks: in shards, so that a killed run can go on."""
 
 import shutil
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -9,16 +8,15 @@ import numpy as np
 
 from ser_kd import files
 from ser_kd.data.clip_arrays import ClipArrays, ClipView
-from ser_kd.progress import duration, say
+from ser_kd.progress import Progress, say
 
 Predictor = Callable[[ClipArrays], tuple[np.ndarray, ...]]
 """Clips -> probabilities ``[clips, classes]``, embedding ``[clips, size]`` and, of a teacher that
-tells them, dimensions ``[clips, dimensions]``."""
+predicts them, dimensions ``[clips, dimensions]``."""
 _ARRAYS = ("probs", "embedding", "dimensions")
 
 SHARD_VIEWS = 512
 """Views of clips per shard: what a killed run predicts again at most."""
-_SECONDS_BETWEEN_LINES = 5.0
 
 
 def predict_in_shards(
@@ -43,8 +41,8 @@ def predict_in_shards(
         arrays: Gives the samples or log-mel frames of some views.
         load: Loads the networks; not called if no shard is missing.
         networks: Their files.
-        path: Receives ``ids``, ``view``, ``probs``, ``embedding`` and, where the networks tell
-            them, ``dimensions``, one row per view.
+        path: Receives ``ids``, ``view``, ``probs``, ``embedding`` and, where the networks
+            predict them, ``dimensions``, one row per view.
         what: For the reader's eyes.
     """
     plan = sorted(range(len(views)), key=lambda row: (seconds[row], views[row]))
@@ -58,7 +56,8 @@ def predict_in_shards(
     if len(missing) < len(shards):
         say(f"  {what}: {len(shards) - len(missing)} of {len(shards)} parts are predicted already")
     predict = load() if missing else None
-    progress = _Progress(what, sum(len(shards[number]) for number in missing))
+    total = sum(len(shards[number]) for number in missing)
+    progress = Progress(f"{what}: predicted", total, "clips")
     for number in missing:
         chosen = [views[row] for row in shards[number]]
         assert predict is not None
@@ -99,33 +98,3 @@ def _joined(paths: Sequence[Path]) -> dict[str, np.ndarray]:
             for name in stored.files:
                 parts.setdefault(name, []).append(stored[name])
     return {name: np.concatenate(arrays) for name, arrays in parts.items()}
-
-
-class _Progress:
-    """Says how fast it goes: at most one line in 5 s, and one at the end."""
-
-    def __init__(self, what: str, total: int) -> None:
-        self.what, self.total = what, total
-        self.done, self.speech_seconds = 0, 0.0
-        self.start = self.said = time.monotonic()
-
-    def add(self, clips: int, speech_seconds: float) -> None:
-        self.done += clips
-        self.speech_seconds += speech_seconds
-        now = time.monotonic()
-        if now - self.said >= _SECONDS_BETWEEN_LINES and self.done < self.total:
-            self.said = now
-            rest = (now - self.start) / self.done * (self.total - self.done)
-            say(
-                f"  {self.what}: predicted {self.done:,} of {self.total:,} clips, {self._rates()}, "
-                f"{duration(rest)} left"
-            )
-
-    def end(self) -> None:
-        if self.done:
-            took = duration(time.monotonic() - self.start)
-            say(f"  {self.what}: predicted {self.done:,} clips in {took}, {self._rates()}")
-
-    def _rates(self) -> str:
-        took = max(time.monotonic() - self.start, 1e-6)
-        return f"{self.done / took:,.0f} clips/s, {self.speech_seconds / took:,.0f} s of speech/s"

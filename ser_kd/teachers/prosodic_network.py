@@ -8,9 +8,9 @@ import numpy as np
 from keras import layers, ops
 
 from ser_kd.audio.prosody import Descriptor
-from ser_kd.config import ProsodicTeacherConfig
 from ser_kd.students.architectures import categorical_head
 from ser_kd.students.layers import Standardize
+from ser_kd.teachers.settings import ProsodicTeacherConfig
 
 _SMALLEST_DEVIATION = 1e-6
 _LARGEST = 10.0
@@ -41,7 +41,7 @@ def frame_statistics(frames: np.ndarray, columns: Sequence[Descriptor]) -> Stati
 
 
 def means_something(frames: np.ndarray, columns: Sequence[Descriptor]) -> np.ndarray:
-    """bool ``[frames, columns]``."""
+    """Bool ``[frames, columns]``."""
     voiced = frames[:, [column.name for column in columns].index("voiced")] > 0.5
     always = np.array([not column.voiced_only for column in columns])
     result: np.ndarray = always | voiced[:, np.newaxis]

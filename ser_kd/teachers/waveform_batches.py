@@ -13,8 +13,8 @@ from ser_kd.data.clip_arrays import ClipArrays
 
 PADDING_SECONDS = 0.5
 """Windows are padded to a multiple of this. A window's padding depends on its own length alone, not
-on its neighbours in the batch: where the encoder hears padding (its "group" norm does), a clip gets
-the same prediction in every batch."""
+on its neighbours in the batch: where padding has an influence (in the encoder's "group" norm), a
+clip gets the same prediction in every batch."""
 
 
 def padded_samples(samples: int, sample_rate_hz: int, window: int) -> int:

@@ -120,7 +120,7 @@ class TFLiteModel:
         self.output_shape = tuple(int(size) for size in self._output["shape"])
 
     @property
-    def hears_waveforms(self) -> bool:
+    def takes_waveforms(self) -> bool:
         """Whether the front end is in the file: samples in, probabilities out."""
         return len(self.input_shape) == 2
 

@@ -3,8 +3,8 @@
 from collections import Counter
 from pathlib import Path
 
+from ser_kd.android_bench.flatbuffer import FlatbufferError, Tensor, read_structure
 from ser_kd.errors import UserError
-from ser_kd.flatbuffer import FlatbufferError, Tensor, read_structure
 
 __all__ = ["Tensor", "check_flatbuffer", "read_tensors", "tensor_dtypes"]
 

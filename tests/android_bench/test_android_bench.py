@@ -318,7 +318,7 @@ def test_logs_are_parsed_on_the_command_line(run):
     assert "ok" in first
     assert "median_ms 37.79  avg_ms 45.52  p95_ms 153.9  init_ms 13.9  count 20" in first
     assert second.split("ok")[1] == first.split("ok")[1]
-    assert "operators, the dearest is" in third
+    assert "operators, the slowest is" in third
     status, out, _ = run("--parse", LOGS / "46_killed.txt")
     assert status == 1
     assert "killed" in out

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ser_kd.audio.logmel import LogMel
-from ser_kd.audio.mel import mel_filters
+from ser_kd.audio.mel import NumpyLogMel, mel_filters
 from ser_kd.config import LogMelConfig
 from ser_kd.data.clip_arrays import clip_logmel
 
@@ -16,6 +16,8 @@ CONFIGS = [
     LogMelConfig(fft_samples=1024, mels=128, min_hz=20.0, floor_db=-100.0),
     LogMelConfig(sample_rate_hz=8_000, fft_samples=256, mels=32, max_hz=3_800.0),
 ]
+
+FRONT_ENDS = pytest.mark.parametrize("front_end", [LogMel, NumpyLogMel])
 
 
 def librosa_logmel(waveform: np.ndarray, config: LogMelConfig) -> np.ndarray:
@@ -51,7 +53,8 @@ def test_mel_filters_are_librosas(config):
 
 @pytest.mark.parametrize("config", CONFIGS)
 @pytest.mark.parametrize("kind", ["noise", "faint noise", "chirp", "mixture"])
-def test_logmel_agrees_with_librosa_to_a_thousandth_of_a_db(config, kind, rng):
+@FRONT_ENDS
+def test_logmel_agrees_with_librosa_to_a_thousandth_of_a_db(front_end, config, kind, rng):
     rate = config.sample_rate_hz
     white = rng.normal(size=rate)
     chirp = librosa.chirp(fmin=80.0, fmax=rate / 2.2, sr=rate, duration=1.0)
@@ -62,18 +65,19 @@ def test_logmel_agrees_with_librosa_to_a_thousandth_of_a_db(config, kind, rng):
         "mixture": np.where(np.arange(rate) < rate // 2, 0.3 * chirp + 0.01 * white, 0.0),
     }[kind].astype(np.float32)
     expected = librosa_logmel(waveform, config)
-    logmel = np.asarray(LogMel(config)(waveform[np.newaxis]))[0]
+    logmel = np.asarray(front_end(config)(waveform[np.newaxis]))[0]
     assert logmel.shape == expected.shape == (config.frames(rate), config.mels)
     assert expected.std() > 1.0  # there is something to compare
     np.testing.assert_allclose(logmel, expected, atol=1e-3)
 
 
-def test_a_pure_tone_agrees_where_it_stands_above_rounding(sine):
+@FRONT_ENDS
+def test_a_pure_tone_agrees_where_it_stands_above_rounding(front_end, sine):
     # 120 dB below the tone float32 has nothing left; what a network sees is far above that.
     config = LogMelConfig()
     waveform = sine(1_000.0)
     expected = librosa_logmel(waveform, config)
-    logmel = np.asarray(LogMel(config)(waveform[np.newaxis]))[0]
+    logmel = np.asarray(front_end(config)(waveform[np.newaxis]))[0]
     loud = expected > expected.max() - 90.0
     np.testing.assert_allclose(logmel[loud], expected[loud], atol=1e-3)
     assert not (logmel[~loud] > expected.max() - 85.0).any()
@@ -81,10 +85,19 @@ def test_a_pure_tone_agrees_where_it_stands_above_rounding(sine):
     assert abs(centres_hz[logmel.mean(0).argmax()] - 1_000.0) < 60.0
 
 
-def test_silence_is_the_floor():
+@FRONT_ENDS
+def test_silence_is_the_floor(front_end):
     config = LogMelConfig(floor_db=-70.0)
-    logmel = np.asarray(LogMel(config)(np.zeros((2, 16_000), np.float32)))
+    logmel = np.asarray(front_end(config)(np.zeros((2, 16_000), np.float32)))
+    assert logmel.dtype == np.float32
     np.testing.assert_allclose(logmel, -70.0, atol=1e-4)
+
+
+def test_numpy_and_the_layer_agree_on_a_batch(noise):
+    config = LogMelConfig()
+    batch = np.stack([noise(), noise(amplitude=1e-3), np.zeros(16_000, np.float32)])
+    expected = np.asarray(LogMel(config)(batch))
+    np.testing.assert_allclose(NumpyLogMel(config)(batch), expected, atol=1e-3)
 
 
 @pytest.mark.parametrize("hop_seconds", [0.010, 0.020, 0.040])

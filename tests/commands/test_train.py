@@ -123,7 +123,7 @@ def test_what_is_said(finished):
         assert row.count(" MB ") == 1, row
     assert "12 test clips of 2 speakers of folder never trained on" in said
     assert "SYNTHETIC" not in said
-    assert "python -m ser_kd predict" in lines[-1]
+    assert "ser-kd predict" in lines[-1]
     assert str(directory / "export" / "student_waveform.tflite") in lines[-1]
 
 
@@ -248,10 +248,10 @@ def on_train_batch_end(self, number, logs=None):
     if here and (self.state.epochs_done + 1, number) == (epoch, batch):
         strike()
 
-def convert_or_die(saved, kind, calibration):
+def convert_or_die(saved, kind, windows):
     if network == kind:
         strike()
-    return to_tflite(saved, kind, calibration)
+    return to_tflite(saved, kind, windows)
 
 fitting._EpochEnd.on_train_batch_end, convert._convert = on_train_batch_end, convert_or_die
 sys.exit(train.main(sys.argv[2:]))

@@ -2,20 +2,23 @@
 
 import dataclasses
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from ser_kd import config
-from ser_kd.config import (
-    Config,
+from ser_kd.config import Config, config_from_dict, config_to_dict, load_config
+from ser_kd.errors import UserError
+from ser_kd.registry import load_object
+from ser_kd.teachers.base import Teacher
+from ser_kd.teachers.settings import (
+    TEACHER_KINDS,
     EnsembleTeacherConfig,
     FileTeacherConfig,
     Wav2Vec2TeacherConfig,
-    config_from_dict,
-    config_to_dict,
-    load_config,
 )
-from ser_kd.errors import UserError
 
 RECIPE = """
 seed = 3
@@ -53,6 +56,29 @@ outside = 0.5
 """
 
 
+PATHS = """
+[corpus]
+data_dir = "clips"
+metadata_dir = "~/votes"
+unlabelled_dirs = ["more", "/else/where"]
+
+[student]
+kind = "yamnet"
+initial_weights = "yamnet.tflite"
+
+[teachers]
+other = { kind = "logmel_ensemble" }
+live = { kind = "live", models = ["a.keras", "b.keras"] }
+hub = { kind = "wav2vec2", checkpoint = "facebook/wav2vec2-base" }
+folder = { kind = "wav2vec2", checkpoint = "./checkpoint" }
+
+[teachers.fusion]
+kind = "fusion"
+modalities = { ear = "teacher:other", face = "file:face.npz" }
+audio = ["ear"]
+"""
+
+
 @pytest.fixture
 def recipe(tmp_path) -> str:
     path = tmp_path / "mine.toml"
@@ -66,6 +92,68 @@ def test_shipped_recipes_load_by_name(name):
     assert loaded.name == name
     assert config_from_dict(json.loads(json.dumps(config_to_dict(loaded)))) == loaded
     assert set(loaded.distill.teachers) <= set(loaded.teachers)
+
+
+@pytest.mark.parametrize("name", config.recipe_names())
+def test_what_shipped_recipes_need_is_found_from_any_folder(name, tmp_path, monkeypatch):
+    before = load_config(name)
+    monkeypatch.chdir(tmp_path)
+    loaded = load_config(name)
+    assert loaded == before
+    for teacher in loaded.teachers.values():
+        if teacher.predictions_file:
+            assert teacher.predictions_file.is_absolute()
+            assert teacher.predictions_file.is_file()
+
+
+def test_paths_start_from_the_recipe_and_those_of_overrides_from_here(tmp_path, monkeypatch):
+    folder, here = tmp_path / "recipes", tmp_path / "here"
+    folder.mkdir()
+    here.mkdir()
+    (folder / "mine.toml").write_text(PATHS)
+    monkeypatch.chdir(here)
+    loaded = load_config("../recipes/mine.toml")
+    start = folder.resolve()
+    assert loaded.corpus.data_dir == str(start / "clips")
+    assert loaded.corpus.metadata_dir == "~/votes"
+    assert loaded.corpus.unlabelled_dirs == (str(start / "more"), "/else/where")
+    assert loaded.student.initial_weights == str(start / "yamnet.tflite")
+    teachers = loaded.teachers
+    assert teachers["live"].models == (str(start / "a.keras"), str(start / "b.keras"))
+    assert teachers["fusion"].modalities == {
+        "ear": "teacher:other",
+        "face": f"file:{start / 'face.npz'}",
+    }
+    assert teachers["hub"].checkpoint == "facebook/wav2vec2-base"
+    assert teachers["folder"].checkpoint == str(start / "checkpoint")
+
+    given = ["teachers.fusion.modalities.face=file:face.npz", "student.initial_weights=y.tflite"]
+    given += ["teachers.live={ kind = 'live', models = ['c.keras'] }"]
+    loaded = load_config("../recipes/mine.toml", given)
+    assert loaded.teachers["fusion"].modalities["face"] == f"file:{here / 'face.npz'}"
+    assert loaded.teachers["live"].models == (str(here / "c.keras"),)
+    assert loaded.student.initial_weights == str(here / "y.tflite")
+    assert loaded.corpus.data_dir == str(start / "clips")
+    assert config_from_dict(config_to_dict(loaded)) == loaded
+
+
+def test_reading_a_recipe_imports_neither_numpy_nor_tensorflow():
+    program = (
+        "import sys; from ser_kd.config import load_config; load_config('demo_multimodal'); "
+        "print(sorted({'tensorflow', 'keras', 'numpy'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+@pytest.mark.parametrize("kind", TEACHER_KINDS)
+def test_every_kind_has_settings_and_an_implementation_but_files(kind):
+    settings, implementation = TEACHER_KINDS[kind]
+    assert settings().kind == kind
+    if not implementation:
+        assert settings().predictions_file is not None
+        return
+    assert issubclass(load_object(implementation), Teacher)
 
 
 def test_a_recipe_fills_its_sections_and_leaves_the_defaults(recipe):
@@ -83,7 +171,7 @@ def test_a_recipe_fills_its_sections_and_leaves_the_defaults(recipe):
     assert wav.frozen == "nothing"
     assert isinstance(wav.encoder_learning_rate, float)
     assert wav.architecture == {"hidden_size": 64, "conv_dim": [32, 32]}
-    assert outside == FileTeacherConfig(path="predictions.npz")
+    assert outside == FileTeacherConfig(path=str(Path(recipe).parent / "predictions.npz"))
     assert loaded.distill.teachers == {"big": 2.0, "outside": 0.5}
 
 
@@ -103,7 +191,9 @@ def test_a_config_survives_json(recipe):
         ("fit.weight_decay=0", lambda c: c.fit.weight_decay == 0.0),
         ("student.kind=crnn", lambda c: c.student.kind == "crnn"),
         ("corpus.data_dir=~/my data/CREMA-D", lambda c: c.corpus.data_dir == "~/my data/CREMA-D"),
-        ("corpus.data_dir='C:\\x=y'", lambda c: c.corpus.data_dir == "C:\\x=y"),
+        ("corpus.data_dir=/data/x=y", lambda c: c.corpus.data_dir == "/data/x=y"),
+        ("corpus.data_dir=x", lambda c: c.corpus.data_dir == str(Path.cwd() / "x")),
+        ("corpus.label_map.calm='C:\\x=y'", lambda c: c.corpus.label_map["calm"] == "C:\\x=y"),
         ("corpus.keep_flawed=true", lambda c: c.corpus.keep_flawed is True),
         ("corpus.label_map.calm=sad", lambda c: c.corpus.label_map["calm"] == "sad"),
         ("augment.noise_snr_db=[1, 2]", lambda c: c.augment.noise_snr_db == (1.0, 2.0)),
@@ -127,6 +217,7 @@ def test_the_last_override_wins(recipe):
             "fit.epoch=3",
             r"unknown key 'fit.epoch' \(did you mean 'epochs'\?\); known here: epochs,",
         ),
+        ("export.calibration_clips=8", r"'export.calibration_clips' .*'representative_clips'\?"),
         ("studnet.width=1", r"unknown key 'studnet' \(did you mean 'student'\?\)"),
         ("teachers.big.membres=1", r"'teachers.big.membres' \(did you mean 'members'\?\)"),
         ("zzz=1", "unknown key 'zzz'; known here: name,"),
@@ -145,8 +236,8 @@ def test_the_last_override_wins(recipe):
         ("augment.noise_snr_db=[1]", r"augment.noise_snr_db needs 2 values, got \[1\]"),
         ("augment.noise_snr_db=5", "augment.noise_snr_db needs 2 values, got 5"),
         ("augment.band_limit_probability=2", "augment.band_limit_probability = 2"),
-        ("augment.low_cut_hz=[300, 100]", "augment.low_cut_hz = .* lowest, highest in Hz"),
-        ("augment.high_cut_hz=[0, 100]", "augment.high_cut_hz = .* lowest, highest in Hz"),
+        ("augment.low_cut_hz=[300, 100]", "augment.low_cut_hz = .* lowest, highest, each above 0"),
+        ("augment.high_cut_hz=[0, 100]", "augment.high_cut_hz = .* lowest, highest, each above 0"),
         (
             "student.kind=mobilnet",
             r"kind = 'mobilnet' \(did you mean 'mobilenet'\?\); one of mobilenet, yamnet, cnn,",

@@ -14,11 +14,12 @@ from corpus_maker import HZ_OF, SPEAKERS, settings, write_corpus
 
 from ser_kd import config
 from ser_kd.config import config_from_dict
-from ser_kd.export import export_run
-from ser_kd.export.convert import calibration_windows
 from ser_kd.export.dimensional import FILE as DIMENSIONS_FILE
+from ser_kd.export.run import export_run
+from ser_kd.export.windows import representative_windows
 from ser_kd.inference.predictor import Predictor
-from ser_kd.pipeline import stages, students
+from ser_kd.pipeline import students
+from ser_kd.pipeline.teachers import all_teacher_targets
 from ser_kd.runs.folder import Run
 from ser_kd.students.saved import load_keras
 from ser_kd.tflite.interpreters import TFLiteModel
@@ -70,7 +71,7 @@ def exported(request, corpus) -> Run:
         table["dimensions"] = {**recipe["dimensions"], "ranges": RANGES}
     run = Run.create(config_from_dict(table), corpus.parent / request.param)
     run_data = run.data()
-    targets = stages.all_teacher_targets(run, run_data)
+    targets = all_teacher_targets(run, run_data)
     assert set(targets) == set(run.config.teachers)
     students.distilled_student(run, run_data, targets)
     export_run(run, run_data)
@@ -82,7 +83,7 @@ def test_a_recipes_student_runs_in_the_interpreter(exported):
     student = load_keras(exported.student_path)
     run_data = exported.data()
     # Within the ranges that int8 took from them: after one epoch other clips lie outside of these.
-    windows = calibration_windows(run_data.logmel, run_data.ids("training"), exported.config)
+    windows = representative_windows(run_data.logmel, run_data.ids("training"), exported.config)
     int8 = TFLiteModel(exported.export_dir / "student_int8.tflite").predict(windows)
     logits = np.asarray(student(windows))
     assert np.ptp(logits) > 0.0

@@ -7,7 +7,9 @@ import pytest
 
 from ser_kd.config import CorpusConfig
 from ser_kd.corpora import CORPORA, emodb, find_reader, load_corpus, ravdess
-from ser_kd.corpora.clip import Clip, Corpus
+from ser_kd.corpora.clip import Clip, Corpus, Found
+from ser_kd.corpora.ratings import dimensions_of, read_ratings
+from ser_kd.corpora.reader import Dimension, Reader
 from ser_kd.corpora.splits import split_corpus
 from ser_kd.errors import UserError
 
@@ -50,6 +52,42 @@ def test_every_row_has_a_reader(name: str) -> None:
         set(reader.label_map or ()) if reader.to_crema_d else set()
     )
     assert reader.facts.licence
+
+
+def read_toy(folder: Path, metadata_dir: Path | None) -> Found:
+    assert metadata_dir is None
+    clips = [
+        Clip(f"{who}{number}", folder / "x.wav", who, label, {"ratings": {"effort": 5.0 * number}})
+        for who in "abcd"
+        for number, label in enumerate(("glad", "mad", "dull"))
+    ]
+    return Found(tuple(clips), {}, folder)
+
+
+def split_toy(corpus: Corpus, config: CorpusConfig) -> tuple[frozenset[str], frozenset[str]]:
+    assert (corpus.name, config.fold) == ("toy", 0)
+    return frozenset("ab"), frozenset("c")
+
+
+TOY = Reader(
+    read_toy,
+    "x.wav",
+    {"glad": "HAP", "mad": "ANG", "dull": ""},
+    split=split_toy,
+    dimensions=(Dimension("effort", 0.0, 10.0),),
+)
+
+
+def test_a_new_corpus_is_a_reader_and_a_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(CORPORA, "toy", f"{__name__}:TOY")
+    corpus = load("toy", tmp_path)
+    assert corpus.labels == ("ANG", "HAP")
+    splits = split_corpus(corpus, CorpusConfig(name="toy"))
+    assert [len(part) for part in (splits.train, splits.validation, splits.test)] == [4, 2, 2]
+    ratings = read_ratings(splits.test, dimensions_of("toy"))
+    assert ratings.tolist() == [[-1.0], [0.0]]
 
 
 def test_unknown_corpus_names_the_nearest() -> None:

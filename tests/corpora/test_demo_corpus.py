@@ -184,7 +184,7 @@ def test_negative_seed(tmp_path: Path) -> None:
 
 def test_missing_package_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "espeakng_loader", None)
-    with pytest.raises(UserError, match=r"pip install -e '\.\[demo\]'"):
+    with pytest.raises(UserError, match=r"pip install 'ser-kd\[demo\]'"):
         ensure_demo_corpus(tmp_path / "corpus", 1, 1)
     assert not (tmp_path / "corpus").exists()
 

@@ -22,11 +22,14 @@ import soundfile
 import tensorflow as tf
 from filelock import FileLock
 
-from ser_kd import export, files
+from ser_kd import files
 from ser_kd.commands.main import run_alone
 from ser_kd.config import Config, config_from_dict
 from ser_kd.errors import UserError
-from ser_kd.export import convert, verify
+from ser_kd.export import convert, verify, waveform
+from ser_kd.export.limits import problems
+from ser_kd.export.run import export_run
+from ser_kd.export.windows import all_windows, representative_windows
 from ser_kd.inference.predictor import Predictor
 from ser_kd.runs.data import RunData
 from ser_kd.runs.folder import Run
@@ -36,7 +39,7 @@ from ser_kd.tflite.interpreters import TFLiteModel
 from ser_kd.tflite.structure import check_flatbuffer, read_tensors, tensor_dtypes
 
 EMOTIONS = ("angry", "calm", "sad")
-ALL_KINDS = (*convert.KINDS, convert.WAVEFORM)
+ALL_KINDS = (*convert.KINDS, waveform.WAVEFORM)
 
 
 def write_corpus(folder: Path) -> None:
@@ -83,7 +86,7 @@ def make_run(parent: Path, **student: object) -> Run:
         "logmel": {"mels": 32},
         "student": {"width": 0.25, **student},
         "export": {
-            "calibration_clips": 8,
+            "representative_clips": 8,
             "min_agreement": 0.5,
             "max_ua_drop": 0.5,
             "min_kernel_agreement": 0.5,
@@ -110,11 +113,11 @@ def exported_run(factory: pytest.TempPathFactory) -> tuple[Run, RunData, dict[st
         with FileLock(shared / "export.lock"):
             directory = shared / "exported" / "runs" / "tiny"
             made = Run.open(directory) if directory.exists() else make_run(shared / "exported")
-            export.export_run(made, made.data())
+            export_run(made, made.data())
         run = Run(factory.mktemp("export") / "runs" / "tiny", made.config)
         shutil.copytree(made.directory, run.directory)  # with the times of writing
         run_data = run.data()
-        _EXPORTED.append((run, run_data, export.export_run(run, run_data)))
+        _EXPORTED.append((run, run_data, export_run(run, run_data)))
     return _EXPORTED[0]
 
 
@@ -136,7 +139,7 @@ def figures(tmp_path_factory):
 @pytest.fixture(scope="module")
 def validation_windows(run, run_data):
     validation = run_data.logmel.select(run_data.ids("validation"))
-    return convert.all_windows(validation, run.config)[1]
+    return all_windows(validation, run.config)[1]
 
 
 def state(folder: Path) -> dict[str, tuple[int, bytes]]:
@@ -319,22 +322,22 @@ def test_a_runtime_that_imports_and_then_fails_is_passed_over(run, monkeypatch):
     assert TFLiteModel(run.export_dir / "student_int8.tflite").runtime == "TensorFlow Lite"
 
 
-def test_calibration_windows_are_drawn_from_training_clips(run, run_data):
+def test_representative_windows_are_drawn_from_training_clips(run, run_data):
     training = run_data.ids("training")
-    first = convert.calibration_windows(run_data.logmel, training, run.config)
-    again = convert.calibration_windows(run_data.logmel, training, run.config)
+    first = representative_windows(run_data.logmel, training, run.config)
+    again = representative_windows(run_data.logmel, training, run.config)
     np.testing.assert_array_equal(first, again)
-    allowed = convert.all_windows(run_data.logmel.select(training), run.config)[1]
+    allowed = all_windows(run_data.logmel.select(training), run.config)[1]
     known = {window.tobytes() for window in allowed}
     assert {window.tobytes() for window in first} < known
-    config = config_from_dict({"export": {"calibration_clips": 0}})
-    with pytest.raises(UserError, match="calibration_clips = 0"):
-        convert.calibration_windows(run_data.logmel, training, config)
+    config = config_from_dict({"export": {"representative_clips": 0}})
+    with pytest.raises(UserError, match="representative_clips = 0"):
+        representative_windows(run_data.logmel, training, config)
 
 
 def test_a_finished_export_is_left_alone(run, run_data, figures):
     before = state(run.export_dir)
-    assert export.export_run(run, run_data) == figures
+    assert export_run(run, run_data) == figures
     assert state(run.export_dir) == before
 
 
@@ -352,21 +355,21 @@ def test_resume_after_a_kill_between_the_files(run, run_data, figures, tmp_path,
     copy, real, converted = copy_run(run, tmp_path), convert._convert, []
     done = {kind: convert.model_path(run.export_dir, kind).read_bytes() for kind in convert.KINDS}
 
-    def convert_or_die(saved, kind, calibration):
+    def convert_or_die(saved, kind, windows):
         converted.append(kind)
         if converted == list(convert.KINDS):
             raise KeyboardInterrupt
-        # The pieces of the waveform model are float32 too, and have nothing to be calibrated on.
-        return done[kind] if len(calibration) and kind != "int8" else real(saved, kind, calibration)
+        # The pieces of the waveform model are float32 too, and take no windows.
+        return done[kind] if len(windows) and kind != "int8" else real(saved, kind, windows)
 
     monkeypatch.setattr(convert, "_convert", convert_or_die)
     with pytest.raises(KeyboardInterrupt):
-        export.export_run(copy, run_data)
+        export_run(copy, run_data)
     killed = state(copy.export_dir)
     kept = {f"student_{kind}.tflite" for kind in ("float32", "float16", "dynamic")}
     assert set(killed) == kept
     (copy.export_dir / ".partial-1-student_int8.tflite").touch()  # as SIGKILL leaves it
-    assert timeless(export.export_run(copy, run_data)) == timeless(figures)
+    assert timeless(export_run(copy, run_data)) == timeless(figures)
     assert converted == [*convert.KINDS, "int8", *["float32"] * 4]
     after = state(copy.export_dir)
     assert {name: after[name] for name in killed} == killed
@@ -379,7 +382,7 @@ def test_a_new_student_is_converted_anew(run, run_data, tmp_path, monkeypatch):
     monkeypatch.setattr(convert, "convert", lambda _, kinds, *__: converted.extend(kinds))
     tiny_student(run.config, seed=5).save(copy.student_path)
     with pytest.raises(UserError, match="Keras model's label"):
-        export.export_run(copy, run_data)
+        export_run(copy, run_data)
     assert tuple(converted) == convert.KINDS
 
 
@@ -395,7 +398,7 @@ def test_a_full_disk_leaves_no_partial_file(run, run_data, tmp_path, monkeypatch
     monkeypatch.setattr(convert, "_convert", lambda *_: b"x")
     monkeypatch.setattr(files.os, "replace", failing)
     with pytest.raises(OSError, match="No space left"):
-        export.export_run(copy, run_data)
+        export_run(copy, run_data)
     assert not state(copy.export_dir)
 
 
@@ -407,7 +410,7 @@ def test_figures_outside_of_the_limits_are_an_error_and_are_kept(run, run_data, 
     message = r"student_float32.tflite .* for 100.0% .*min_agreement = 110.0%.*export.json"
     for _ in range(2):
         with pytest.raises(UserError, match=message):
-            export.export_run(copy, run_data)
+            export_run(copy, run_data)
         (copy.export_dir / "labels.txt").unlink(missing_ok=True)  # not whole: computed again
     kept = json.loads((copy.export_dir / "export.json").read_text())
     assert timeless(kept) == timeless(figures)
@@ -415,11 +418,11 @@ def test_figures_outside_of_the_limits_are_an_error_and_are_kept(run, run_data, 
 
 def test_problems_name_ua_and_types():
     figures = {"file": "x.tflite", "agreement": 1.0, "ua_difference": -0.05, "not_int8": ["a: b"]}
-    found = verify.problems({"int8": figures}, Config().export)
+    found = problems({"int8": figures}, Config().export)
     assert [message.split()[1] for message in found] == ["loses", "has"]
     other = {"Other": {"same_label": 0.99, "max_steps": 3.0}}
     figures = {**figures, "ua_difference": 0.0, "not_int8": [], "other_runtimes": other}
-    labels, steps = verify.problems({"int8": {**figures, "runtime": "LiteRT"}}, Config().export)
+    labels, steps = problems({"int8": {**figures, "runtime": "LiteRT"}}, Config().export)
     assert "same label on Other and LiteRT, both without XNNPACK, for 99.0%" in labels
     assert "differs by 3 quantisation steps between Other and LiteRT, both" in steps
 
@@ -537,14 +540,14 @@ def test_what_xnnpack_changes_is_told_and_limited(figures):
     assert set(told) == {"same_label", "max_steps"}
     assert figures["models"]["float32"]["without_xnnpack"]["max_difference"] < 1e-3
     limits = dataclasses.replace(Config().export, min_kernel_agreement=told["same_label"] + 0.01)
-    (found,) = verify.problems({"int8": figures["models"]["int8"]}, limits)
+    (found,) = problems({"int8": figures["models"]["int8"]}, limits)
     assert f"with and without XNNPACK for {told['same_label']:.1%}" in found
 
 
 def test_the_temperature_suits_the_int8_file(run, run_data, figures):
     """Against a search over a grid, on what the file itself says of the validation clips."""
     validation = run_data.logmel.select(run_data.ids("validation"))
-    clips, windows = convert.all_windows(validation, run.config)
+    clips, windows = all_windows(validation, run.config)
     truth = run_data.one_hot(validation.ids).argmax(1)
     logits = TFLiteModel(convert.model_path(run.export_dir, "int8")).predict(windows)
 
@@ -582,9 +585,9 @@ def test_a_conversion_that_leaves_floats_is_made_again(run, tmp_path, monkeypatc
     model = tiny_student(dataclasses.replace(run.config, student=student))
     real, made = convert._convert, []
 
-    def sometimes(saved, kind, calibration):
+    def sometimes(saved, kind, windows):
         made.append(kind)
-        return real(saved, "float32" if len(made) < 3 else kind, calibration)
+        return real(saved, "float32" if len(made) < 3 else kind, windows)
 
     monkeypatch.setattr(convert, "_convert", sometimes)
     windows = np.random.default_rng(0).uniform(-80, 0, (4, *model.input_shape[1:]))

@@ -21,9 +21,10 @@ from ser_kd.audio.logmel import LogMel
 from ser_kd.config import LogMelConfig
 from ser_kd.data.targets import softmax
 from ser_kd.export import convert
-from ser_kd.export.chain import Route, chain, compact, store_as_float16
+from ser_kd.export.chain import Route, chain
 from ser_kd.export.describe import describe
 from ser_kd.export.frontend import FrontEnd, split
+from ser_kd.export.model_file import compact, store_as_float16
 from ser_kd.inference.predictor import Predictor
 from ser_kd.tflite.interpreters import TFLiteModel
 from ser_kd.tflite.structure import check_flatbuffer, read_tensors

@@ -14,7 +14,7 @@ import soundfile
 from scipy.signal import lfilter
 
 from ser_kd.__main__ import main
-from ser_kd.audio.voice_activity import SpeechGate
+from ser_kd.audio.voice_activity import VoiceActivityDetector
 from ser_kd.errors import UserError
 from ser_kd.inference.predictor import Predictor
 from ser_kd.inference.streaming import Streamer, Update, line
@@ -22,7 +22,7 @@ from ser_kd.students.frontend import Frontend
 
 RATE_HZ = 16_000
 LABELS = ("loud", "soft")
-GATE = SpeechGate()
+GATE = VoiceActivityDetector()
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ def test_share_is_that_of_the_speech():
     sound = np.zeros(3 * RATE_HZ, np.float32)
     sound[RATE_HZ : 2 * RATE_HZ] = voice(1.0)
     assert GATE.speech_share(sound, RATE_HZ) == pytest.approx(1 / 3, abs=0.1)
-    assert SpeechGate(floor_dbfs=0.0).speech_share(sound, RATE_HZ) == 0
+    assert VoiceActivityDetector(floor_dbfs=0.0).speech_share(sound, RATE_HZ) == 0
 
 
 # --- the stream -----------------------------------------------------------------------------------
@@ -233,7 +233,7 @@ def test_without_speech_the_model_rests(rng):
     streamer = Streamer(fail, LABELS, Window())
     updates = streamer.push(at(-30, rng.normal(size=5 * RATE_HZ)))
     assert [update.label for update in updates] == [None] * 9
-    eager = Streamer(loudness, LABELS, Window(), gate=SpeechGate(min_share=0.0))
+    eager = Streamer(loudness, LABELS, Window(), detector=VoiceActivityDetector(min_share=0.0))
     assert eager.push(np.zeros(RATE_HZ, np.float32))[0].label == "soft"
 
 

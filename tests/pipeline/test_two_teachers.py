@@ -16,21 +16,20 @@ from corpus_maker import HZ_OF, settings, write_corpus
 
 from ser_kd.audio import prosody
 from ser_kd.audio.prosody import DESCRIPTORS, hop_samples
-from ser_kd.config import (
-    Config,
+from ser_kd.config import Config, config_from_dict, load_config
+from ser_kd.data.targets import Targets
+from ser_kd.distillation.projections import embedding_targets
+from ser_kd.export.run import export_run
+from ser_kd.inference.predictor import Predictor
+from ser_kd.pipeline import students
+from ser_kd.pipeline.teachers import all_teacher_targets
+from ser_kd.runs.data import RunData
+from ser_kd.runs.folder import Run
+from ser_kd.teachers.settings import (
     EnsembleTeacherConfig,
     LinguisticTeacherConfig,
     ProsodicTeacherConfig,
-    config_from_dict,
-    load_config,
 )
-from ser_kd.data.targets import Targets
-from ser_kd.distillation.projections import embedding_targets
-from ser_kd.export import export_run
-from ser_kd.inference.predictor import Predictor
-from ser_kd.pipeline import stages, students
-from ser_kd.runs.data import RunData
-from ser_kd.runs.folder import Run
 
 # Keras saves a TensorFlow variable through a NumPy 1 interface.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -149,7 +148,7 @@ def taught_by(corpus) -> Iterator[Callable[[str], Taught]]:
     def teach(recipe: str) -> Taught:
         run = Run.create(tiny(load_config(recipe), corpus), corpus.parent / "runs" / recipe)
         run_data = run.data()
-        targets = stages.all_teacher_targets(run, run_data)
+        targets = all_teacher_targets(run, run_data)
         return run, run_data, targets, students.distilled_student(run, run_data, targets)
 
     with pytest.MonkeyPatch.context() as patch:

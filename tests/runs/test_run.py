@@ -8,7 +8,7 @@ import pytest
 import soundfile
 from corpus_maker import settings, write_corpus
 
-from ser_kd.config import Config, config_from_dict
+from ser_kd.config import Config, config_from_dict, config_to_dict
 from ser_kd.distillation.logmel_network import LogMelPredictor
 from ser_kd.errors import UserError
 from ser_kd.pipeline import students
@@ -91,6 +91,20 @@ def test_a_teacher_or_label_that_is_taken_away_is_noticed(corpus, tmp_path):
         )
 
 
+def test_the_packages_own_files_are_the_same_wherever_it_is_installed(tmp_path):
+    def stored(path: str) -> Run:
+        table = {"teachers": {"stored": {"kind": "file", "path": path}}}
+        return Run.create(config_from_dict(table), tmp_path / "run")
+
+    run = stored("/python3.12/ser_kd/recipes/targets/crema_d.npz")
+    run.directory.mkdir()
+    record = {"config": config_to_dict(run.config)}
+    (run.directory / "config.json").write_text(json.dumps(record))
+    stored("/python3.13/ser_kd/recipes/targets/crema_d.npz")
+    with pytest.raises(UserError, match="other settings"):
+        stored("/python3.13/ser_kd/recipes/targets/other.npz")
+
+
 def test_another_corpus_is_refused(corpus, tmp_path):
     copy = shutil.copytree(corpus, tmp_path / "corpus")
     run = Run.create(config_of(copy), tmp_path / "runs" / "mine")
@@ -115,6 +129,7 @@ def test_a_run_from_before_settings_were_removed_is_read(run, tmp_path):
     config["quantization"] = {"epochs": 0, "learning_rate": 1e-4}
     config["distill"]["logit_loss"] = "kl"
     config["fit"]["averaged_epochs"] = 0
+    config["export"]["calibration_clips"] = config["export"].pop("representative_clips")
     config["teachers"]["ensemble"]["fit"]["averaged_epochs"] = 0
     path = tmp_path / "config.json"
     path.write_text(json.dumps(record))

@@ -12,7 +12,8 @@ from corpus_maker import settings, write_corpus
 from ser_kd.config import config_from_dict
 from ser_kd.errors import UserError
 from ser_kd.export import package
-from ser_kd.pipeline import stages, students
+from ser_kd.pipeline import students
+from ser_kd.pipeline.teachers import all_teacher_targets
 from ser_kd.runs.folder import Run
 from ser_kd.students import initial_weights
 from ser_kd.students.architectures import build_student
@@ -43,7 +44,7 @@ def begin_with(path: Path, corpus: Path, directory: Path, /, **sections) -> Run:
         table[name] = {**table.get(name, {}), **section}
     table["student"]["initial_weights"] = str(path)
     run = Run.create(config_from_dict(table), directory)
-    stages.all_teacher_targets(run, run.data())
+    all_teacher_targets(run, run.data())
     return run
 
 

@@ -12,9 +12,10 @@ from keras import layers
 
 from ser_kd.config import StudentConfig, config_from_dict
 from ser_kd.errors import UserError
-from ser_kd.export import export_run
+from ser_kd.export.run import export_run
 from ser_kd.inference.predictor import Predictor
-from ser_kd.pipeline import stages, students
+from ser_kd.pipeline import students
+from ser_kd.pipeline.teachers import all_teacher_targets
 from ser_kd.runs.folder import Run
 from ser_kd.students import yamnet
 from ser_kd.students.architectures import build_student, embedding_model
@@ -106,7 +107,7 @@ def test_training_begins_there_and_ends_on_the_phone(file, tmp_path):
     table["logmel"]["mels"] = MELS
     run = Run.create(config_from_dict(table), tmp_path / "run")
     run_data = run.data()
-    targets = stages.all_teacher_targets(run, run_data)
+    targets = all_teacher_targets(run, run_data)
     students.distilled_student(run, run_data, targets)
     student = load_keras(run.student_path)
     kinds = (layers.Conv2D, layers.DepthwiseConv2D)
@@ -138,7 +139,7 @@ def test_what_is_no_yamnet_is_named_before_anything_is_trained(file, tmp_path):
         (
             absent,
             BLOCKS,
-            rf"initial_weights: no file {absent}; it is YAMNet .* curl -Lo {absent} 'https:",
+            rf"initial_weights: no file {absent}; it is YAMNet .* curl -Lo yamnet.tflite 'https:",
         ),
         (other, BLOCKS, rf"{other} does not begin as YAMNet for TensorFlow Lite does"),
         (file, BLOCKS + 1, r"does not begin as YAMNet .* student.blocks = 3"),
@@ -155,7 +156,7 @@ def test_what_is_no_yamnet_is_named_before_anything_is_trained(file, tmp_path):
             )
             run = Run.create(changed, tmp_path / f"{path.stem}_{blocks}_{where}")
             with pytest.raises(UserError, match=message):
-                stages.all_teacher_targets(run, run.data())
+                all_teacher_targets(run, run.data())
             assert not list(run.directory.rglob("history.jsonl"))
 
 

@@ -30,7 +30,8 @@ from ser_kd.distillation.logmel_network import LogMelPredictor
 from ser_kd.errors import UserError
 from ser_kd.runs.data import RunData
 from ser_kd.runs.folder import Run
-from ser_kd.teachers.crossfit import make_teacher, teacher_targets
+from ser_kd.teachers.base import make_teacher
+from ser_kd.teachers.crossfit import Teachers
 
 # Keras saves a TensorFlow variable through a NumPy 1 interface.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -54,7 +55,7 @@ def make_run(corpus, name: str, **teachers) -> tuple[Run, RunData]:
 def fitted(corpus):
     """An uninterrupted cross-fit."""
     run, run_data = make_run(corpus, "straight")
-    return run, run_data, teacher_targets("ensemble", run, run_data)
+    return run, run_data, Teachers(run, run_data).targets("ensemble")
 
 
 def records(run: Run, name: str = "ensemble") -> list[dict]:
@@ -174,7 +175,7 @@ def test_what_the_others_say_does_not_change_a_folds_network(corpus, fitted):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("ser_kd.teachers.logmel_ensemble.LogMelEnsemble.predictor", stop)
         with pytest.raises(StopIteration):
-            teacher_targets("ensemble", other_run, noise)
+            Teachers(other_run, noise).targets("ensemble")
     ours, theirs = (
         keras.models.load_model(r.teacher_dir("ensemble") / "fold_0" / "member_0.keras")
         for r in (run, other_run)
@@ -206,7 +207,7 @@ def test_resuming_leaves_what_is_finished_and_ends_the_same(corpus, fitted, monk
     with monkeypatch.context() as patch:
         patch.setattr(fit_loop.TrainingState, "save", save_or_die)
         with pytest.raises(KeyboardInterrupt):
-            teacher_targets("ensemble", run, run_data)
+            Teachers(run, run_data).targets("ensemble")
     directory = run.teacher_dir("ensemble")
     assert (directory / "fold_0" / "predictions.npz").exists()
     assert not (directory / "fold_1" / "member_0.keras").exists()
@@ -217,17 +218,17 @@ def test_resuming_leaves_what_is_finished_and_ends_the_same(corpus, fitted, monk
     with monkeypatch.context() as patch:
         patch.setattr("ser_kd.teachers.logmel_ensemble.LogMelEnsemble.predictor", stop)
         with pytest.raises(StopIteration):
-            teacher_targets("ensemble", run, run_data)
+            Teachers(run, run_data).targets("ensemble")
     network = (directory / "fold_1" / "member_0.keras").stat().st_mtime_ns
 
-    assert_same_targets(teacher_targets("ensemble", run, run_data), fitted[2])
+    assert_same_targets(Teachers(run, run_data).targets("ensemble"), fitted[2])
     assert snapshot(directory / "fold_0") == before
     assert (directory / "fold_1" / "member_0.keras").stat().st_mtime_ns == network
     assert not list(directory.rglob("training_state.npz"))
     assert not list(directory.rglob(".partial-*"))
 
     finished = snapshot(directory)
-    assert_same_targets(teacher_targets("ensemble", run, run_data), fitted[2])
+    assert_same_targets(Teachers(run, run_data).targets("ensemble"), fitted[2])
     assert snapshot(directory) == finished
 
 
@@ -242,7 +243,7 @@ def with_views(corpus):
     table["corpus"]["unlabelled_dirs"] = [str(folder)]
     run = Run.create(config_from_dict(table), corpus.parent / "runs" / "views")
     run_data = run.data()
-    return run, run_data, teacher_targets("ensemble", run, run_data)
+    return run, run_data, Teachers(run, run_data).targets("ensemble")
 
 
 def test_views_are_predicted_of_training_clips_by_their_own_fold_only(with_views):
@@ -282,7 +283,7 @@ def test_teachers_that_hear_clips_predict_no_views(corpus, with_views):
         copied,
         ignore=shutil.ignore_patterns("predictions.npz", "targets.npz"),
     )  # the networks, which heard no view
-    targets = teacher_targets("ensemble", run, run_data)
+    targets = Teachers(run, run_data).targets("ensemble")
     assert set(targets.view) == {0}
     assert set(targets.ids) == {i for part in parts(run_data).values() for i in part}
     ids = run_data.ids("training")
@@ -359,7 +360,7 @@ def test_prediction_that_is_killed_ends_the_same(corpus, with_views, monkeypatch
     for number in range(FOLDS):
         (directory / f"fold_{number}" / "predictions.npz").unlink()
     monkeypatch.setattr("ser_kd.teachers.prediction.SHARD_VIEWS", 16)
-    first = teacher_targets("ensemble", run, run_data)
+    first = Teachers(run, run_data).targets("ensemble")
     (directory / "targets.npz").unlink()
     (directory / "fold_1" / "predictions.npz").unlink()
     predict, calls = LogMelPredictor.predict, []
@@ -373,11 +374,11 @@ def test_prediction_that_is_killed_ends_the_same(corpus, with_views, monkeypatch
     with monkeypatch.context() as patch:
         patch.setattr(LogMelPredictor, "predict", predict_or_die)
         with pytest.raises(KeyboardInterrupt):
-            teacher_targets("ensemble", run, run_data)
+            Teachers(run, run_data).targets("ensemble")
     shards = sorted(p.name for p in (directory / "fold_1" / "predictions").iterdir())
     assert shards == ["shard_0000.npz", "shard_0001.npz"]
     before = snapshot(directory / "fold_0")
-    assert_same_targets(teacher_targets("ensemble", run, run_data), first)
+    assert_same_targets(Teachers(run, run_data).targets("ensemble"), first)
     assert snapshot(directory / "fold_0") == before
     assert not list(directory.glob("fold_*/predictions"))
     # Shards of another size make other batches of the same clips.
@@ -391,14 +392,14 @@ def test_leftover_shards_are_removed(with_views):
     shards.mkdir()
     (shards / "shard_0000.npz").write_bytes(b"")
     (run.teacher_dir("ensemble") / "targets.npz").unlink()
-    assert_same_targets(teacher_targets("ensemble", run, run_data), expected)
+    assert_same_targets(Teachers(run, run_data).targets("ensemble"), expected)
     assert not shards.exists()
 
 
 def test_an_in_fold_teacher_is_named_as_such(corpus):
     table = {**settings(corpus)["teachers"]["ensemble"], "in_fold": True}
     run, run_data = make_run(corpus, "in_fold", known=table)
-    targets = teacher_targets("known", run, run_data)
+    targets = Teachers(run, run_data).targets("known")
     (record,) = records(run, "known")
     assert record["in_fold"] is True
     assert record["training_speakers"] == record["target_speakers"]
@@ -410,7 +411,7 @@ def test_an_in_fold_teacher_is_named_as_such(corpus):
 
 def test_a_wav2vec2_teacher_goes_the_same_way(corpus):
     run, run_data = make_run(corpus, "wav2vec2", wave=wav2vec2_teacher())
-    targets = teacher_targets("wave", run, run_data)
+    targets = Teachers(run, run_data).targets("wave")
     assert np.isfinite(targets.logits).all()
     np.testing.assert_allclose(np.exp(targets.logits).sum(1), 1.0, atol=1e-5)
     assert targets.embedding.shape == (60, 8)
@@ -437,9 +438,9 @@ def test_a_teacher_from_a_file(corpus, tmp_path):
     run, run_data = make_run(corpus, "file", mine={"kind": "file", "path": str(path)})
     ids = run_data.ids("training")
     with pytest.raises(UserError, match="no predictions file"):
-        teacher_targets("mine", run, run_data)
+        Teachers(run, run_data).targets("mine")
     np.savez(path, ids=ids[::-1], logits=run_data.one_hot(ids[::-1]), labels=run_data.labels)
-    targets = teacher_targets("mine", run, run_data)
+    targets = Teachers(run, run_data).targets("mine")
     np.testing.assert_array_equal(targets.logits_of(ids, "mine"), run_data.one_hot(ids))
     assert not run.teacher_dir("mine").exists()
 
@@ -447,7 +448,7 @@ def test_a_teacher_from_a_file(corpus, tmp_path):
 def test_more_folds_than_speakers(corpus):
     run, run_data = make_run(corpus, "folds", wave=wav2vec2_teacher(folds=7))
     with pytest.raises(UserError, match="folds = 7, but there are only 6 speakers"):
-        teacher_targets("wave", run, run_data)
+        Teachers(run, run_data).targets("wave")
     with contextlib.suppress(FileNotFoundError):
         assert not list(run.teacher_dir("wave").iterdir())
 
@@ -470,7 +471,7 @@ def test_only_speaker_statistics_forgive_a_speakers_microphone(corpus, statistic
     run, run_data = make_run(
         corpus, f"statistics_{statistics}", t={**table, "statistics": statistics}
     )
-    targets = teacher_targets("t", run, run_data)
+    targets = Teachers(run, run_data).targets("t")
     speaker = run_data.splits.validation[0].speaker
     ids = [i for i in run_data.ids("validation") if run_data.speakers[i] == speaker]
     other = shifted(run_data, speaker)
@@ -495,4 +496,4 @@ def test_speaker_statistics_need_speakers(corpus, tmp_path):
     )
     run = Run.create(config, tmp_path / "run")
     with pytest.raises(UserError, match=r"teachers.t.statistics = 'speaker'.*unlabelled_dirs"):
-        teacher_targets("t", run, run.data())
+        Teachers(run, run.data()).targets("t")

@@ -25,19 +25,19 @@ from ser_kd.audio.augment import mixup
 from ser_kd.config import config_from_dict, config_to_dict
 from ser_kd.data.targets import ALL_FOLDS, Targets, read_targets, softmax
 from ser_kd.distillation import fit_loop, losses
-from ser_kd.distillation.multi_task import MultiTaskDistiller
-from ser_kd.distillation.projections import with_projections
+from ser_kd.distillation.distiller import Distiller
+from ser_kd.distillation.terms import ConcordanceTerm, LabelTerm
 from ser_kd.errors import UserError
 from ser_kd.inference.measure import measure_all
-from ser_kd.pipeline.stages import all_teacher_targets
 from ser_kd.pipeline.students import distilled_student
+from ser_kd.pipeline.teachers import all_teacher_targets
 from ser_kd.runs.data import RunData
 from ser_kd.runs.folder import Run
 from ser_kd.students.architectures import build_student
-from ser_kd.students.heads import dimensional_head
-from ser_kd.students.saved import load_keras
-from ser_kd.teachers.crossfit import teacher_targets
+from ser_kd.students.heads import multi_task_student
+from ser_kd.teachers.crossfit import Teachers
 from ser_kd.teachers.dimensional_network import WeightedSources, dimensional_network, outputs_of
+from ser_kd.teachers.saved import load_network
 from ser_kd.tflite.interpreters import TFLiteModel
 
 # Keras saves a TensorFlow variable through a NumPy 1 interface.
@@ -167,7 +167,7 @@ def test_a_saved_network_says_the_same(rng, tmp_path):
     model = dimensional_network({"a": 2, "b": 3}, 4, 2, 6, 0.3)
     model.get_layer("source_weights").scores.assign(rng.normal(size=(3, 2)))
     model.save(tmp_path / "network.keras")
-    again, x = load_keras(tmp_path / "network.keras"), rng.normal(size=(7, 5)).astype(np.float32)
+    again, x = load_network(tmp_path / "network.keras"), rng.normal(size=(7, 5)).astype(np.float32)
     assert again(x).shape == (7, 4 + 2 + 18)
     np.testing.assert_array_equal(again(x), model(x))
 
@@ -199,7 +199,7 @@ def test_the_weights_say_which_source_serves_which_dimension(tmp_path, capsys):
     fit = {"epochs": 40, "batch_size": 16, "learning_rate": 0.01}
     vad = teacher(sources, fit=fit, dropout=0.5)
     run, run_data = make_run(tmp_path / "corpus", "run", {"vad": vad})
-    teacher_targets("vad", run, run_data)
+    Teachers(run, run_data).targets("vad")
     said = capsys.readouterr().out
     for fold in range(FOLDS):
         path = run.teacher_dir("vad") / f"fold_{fold}" / "source_weights.json"
@@ -239,7 +239,7 @@ def test_targets_are_those_of_the_saved_networks(fitted):
     values = [np.load(run.directory.parents[1] / "sources" / f"{n}.npz")["values"] for n in "ab"]
     rows = dict(zip(IDS, np.concatenate(values, axis=1).astype(np.float32), strict=True))
     paths = [run.teacher_dir("vad") / f"fold_{n}" / "dimensional.keras" for n in range(FOLDS)]
-    models = [keras.Model(m.input, outputs_of(m)) for m in map(load_keras, paths)]
+    models = [keras.Model(m.input, outputs_of(m)) for m in map(load_network, paths)]
     for part in ("training", "validation"):
         ids = run_data.ids(part)
         told = [model(np.array([rows[clip_id] for clip_id in ids])) for model in models]
@@ -289,9 +289,9 @@ def test_resuming_ends_the_same(corpus, sources, fitted, monkeypatch):
 
     monkeypatch.setattr(fit_loop.TrainingState, "save", save_or_die)
     with pytest.raises(KeyboardInterrupt):
-        teacher_targets("vad", run, run_data)
+        Teachers(run, run_data).targets("vad")
     before = snapshot(run.teacher_dir("vad") / "fold_0")
-    resumed = teacher_targets("vad", run, run_data)
+    resumed = Teachers(run, run_data).targets("vad")
     assert len(saved) == FOLDS * EPOCHS  # no epoch twice
     assert snapshot(run.teacher_dir("vad") / "fold_0") == before
     for name in ("logits", "embedding", "fold", "view", "dimensions"):
@@ -307,7 +307,7 @@ def test_another_teacher_may_be_a_source(corpus, sources, tmp_path):
     # The one that is needed comes after the one that needs it.
     run, run_data = make_run(corpus, "ear", {"vad": teacher(both, fit=once), "ear": ear})
     all_teacher_targets(run, run_data)
-    network = load_keras(run.teacher_dir("vad") / "fold_0" / "dimensional.keras")
+    network = load_network(run.teacher_dir("vad") / "fold_0" / "dimensional.keras")
     assert network.get_layer("source_weights").sizes == [3, 3]
 
 
@@ -381,13 +381,13 @@ def test_folds_without_ratings_and_vectors_of_another_size(corpus, sources, fitt
     with pytest.raises(UserError, match=r"vad fold 1: none of its \d+ training .* 'arousal'"):
         all_teacher_targets(*make_run(other, "unrated", {"vad": teacher(sources)}))
     run, run_data = make_run(corpus, "sizes", {"vad": teacher(sources, fit={"epochs": 1})})
-    teacher_targets("vad", run, run_data)
+    Teachers(run, run_data).targets("vad")
     (run.teacher_dir("vad") / "targets.npz").unlink()
     (run.teacher_dir("vad") / "fold_0" / "predictions.npz").unlink()
     swapped = {"vad": teacher({"a": sources["b"], "b": sources["a"]}, fit={"epochs": 1})}
     run = Run(run.directory, config_from_dict(table(corpus, swapped)))
     with pytest.raises(UserError, match=r"vectors of sizes \[5, 3\].* trained on sizes \[3, 5\]"):
-        teacher_targets("vad", run, run_data)
+        Teachers(run, run_data).targets("vad")
 
 
 @pytest.mark.parametrize(
@@ -397,7 +397,7 @@ def test_folds_without_ratings_and_vectors_of_another_size(corpus, sources, fitt
         ({"sources": {"a": "hubert.npz"}}, "teachers.vad.sources.a = 'hubert.npz' is no source"),
         ({"sources": {"a": "teacher:x"}}, "teachers.vad needs the teacher 'x'"),
         ({"sources": {"a": "teacher:vad"}}, "in a circle|folds|embedding"),
-        ({"label_weight": 0}, "teachers.vad.label_weight = 0.*asked for the categories"),
+        ({"label_weight": 0}, "teachers.vad.label_weight = 0.* above 0"),
         ({"dimension_weight": 0}, "teachers.vad.dimension_weight = 0"),
         ({"dropout": 1}, "teachers.vad.dropout = 1"),
         ({"in_fold": True}, "unknown key 'teachers.vad.in_fold'"),
@@ -466,13 +466,12 @@ def test_a_file_without_dimensions_is_as_before_and_teaches_none(corpus, tmp_pat
 # --- the student ---
 
 
-def distiller(teacher_weight: float) -> MultiTaskDistiller:
+def distiller(teacher_weight: float) -> Distiller:
     keras.utils.set_random_seed(3)
     config = config_from_dict({"student": {"kind": "cnn", "width": 0.25, "dropout": 0.0}}).student
     student = build_student(config, 20, 16, 3)
-    head = dimensional_head(student.get_layer("embedding").output, 2, 0.0)
-    whole = keras.Model(student.input, (with_projections(student, {}).output, head))
-    model = MultiTaskDistiller(whole, 0.7, teacher_weight, label_weight=1.0)
+    whole = multi_task_student(student, 2, 0.0)
+    model = Distiller(whole, [LabelTerm(), ConcordanceTerm(0.7, teacher_weight)])
     model.compile(optimizer="sgd")
     return model
 
@@ -487,7 +486,8 @@ def test_the_loss_is_the_sum_of_its_parts():
         "teacher_dimensions": told,
     }
     model = distiller(0.3)
-    (logits, _), values = model.student(x, training=False)
+    found = model.student(x, training=False)
+    logits, values = found["logits"], found["dimensions"]
     of_ratings, of_teachers = (
         np.mean([1 - ccc(truth[:, d], np.asarray(values)[:, d]) for d in range(2)])
         for truth in (rated, told)
@@ -590,7 +590,7 @@ def test_scores_of_the_teachers(finished, capsys):
         ("training", told["teachers_out_of_fold"]["vad"]),
     ):
         ids = run_data.ids(part)
-        targets: Targets = teacher_targets("vad", run, run_data)
+        targets: Targets = Teachers(run, run_data).targets("vad")
         values = targets.dimensions[targets.rows_of(ids, "vad")]
         for number, name in enumerate(RANGES):
             rated = np.array([truth[clip_id][number] for clip_id in ids])

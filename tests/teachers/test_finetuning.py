@@ -1,6 +1,7 @@
 """Fine-tuning a checkpoint: what is trained, batches by length, kept features, resuming."""
 
 import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import keras
@@ -15,12 +16,13 @@ from ser_kd.audio.windows import Windowing
 from ser_kd.config import config_from_dict, load_config
 from ser_kd.data import batching
 from ser_kd.data.clip_arrays import ClipArrays
+from ser_kd.data.training_set import TrainingSet
 from ser_kd.distillation import fit_loop
 from ser_kd.errors import UserError
 from ser_kd.runs.folder import Run
-from ser_kd.teachers.crossfit import teacher_targets
-from ser_kd.teachers.feature_store import FeatureStore
-from ser_kd.teachers.finetuning import Wav2Vec2Teacher, clip_weights, precision
+from ser_kd.teachers.clip_store import ClipStore
+from ser_kd.teachers.crossfit import Teachers
+from ser_kd.teachers.finetuning import Wav2Vec2Teacher, clip_weights
 from ser_kd.teachers.waveform_batches import batches_by_length, padded_samples, trimmed
 
 # Keras saves a TensorFlow variable through a NumPy 1 interface.
@@ -53,7 +55,7 @@ def loaded(run: Run, fold: int = 0):
 
 def test_it_starts_from_the_checkpoint_and_leaves_the_convolutions_alone(corpus, capsys):
     run = make_run(corpus, "plain", encoder_learning_rate=1e-4)
-    targets = teacher_targets("wave", run, run.data())
+    targets = Teachers(run, run.data()).targets("wave")
     assert np.isfinite(targets.logits).all()
     assert targets.embedding.shape == (len(targets.ids), 8)
     before, after = load_encoder(CHECKPOINT, notify=lambda line: None), loaded(run).encoder
@@ -96,7 +98,7 @@ def test_every_setting_at_once_and_resumed_after_a_kill_it_is_the_same(corpus, m
         },
     }
     straight = make_run(corpus, "straight", **teacher)
-    expected = teacher_targets("wave", straight, straight.data())
+    expected = Teachers(straight, straight.data()).targets("wave")
 
     interrupted = make_run(corpus, "interrupted", **teacher)
     save, saved = fit_loop.TrainingState.save, []
@@ -109,8 +111,8 @@ def test_every_setting_at_once_and_resumed_after_a_kill_it_is_the_same(corpus, m
 
     monkeypatch.setattr(fit_loop.TrainingState, "save", save_and_die)
     with pytest.raises(KeyboardInterrupt):
-        teacher_targets("wave", interrupted, interrupted.data())
-    targets = teacher_targets("wave", interrupted, interrupted.data())
+        Teachers(interrupted, interrupted.data()).targets("wave")
+    targets = Teachers(interrupted, interrupted.data()).targets("wave")
     assert saved == [1, 2, 3]
     np.testing.assert_array_equal(targets.logits, expected.logits)
     np.testing.assert_array_equal(targets.embedding, expected.embedding)
@@ -127,7 +129,7 @@ def test_a_frozen_encoder_hears_every_clip_once(corpus, monkeypatch):
     monkeypatch.setattr(Wav2Vec2Teacher, "_map", counting)
     run = make_run(corpus, "frozen", frozen="encoder", combine="weighted")
     run_data = run.data()
-    targets = teacher_targets("wave", run, run_data)
+    targets = Teachers(run, run_data).targets("wave")
     clips = len(run_data.waveforms)
     assert sum(heard) == clips
     # What is stored is what the saved network says of the waveform itself.
@@ -148,7 +150,7 @@ def test_a_frozen_encoder_hears_every_clip_once(corpus, monkeypatch):
         np.testing.assert_array_equal(old, new)
 
 
-def test_features_are_kept_by_content_and_go_on_after_a_kill(tmp_path, monkeypatch):
+def test_features_are_kept_by_content_and_go_on_after_a_kill(tmp_path):
     rng = np.random.default_rng(0)
     values = rng.integers(-100, 100, 300).astype(np.int16)
     arrays = ClipArrays(
@@ -156,33 +158,32 @@ def test_features_are_kept_by_content_and_go_on_after_a_kill(tmp_path, monkeypat
     )
     heard: list[str] = []
 
-    def extract(clips: ClipArrays) -> np.ndarray:
-        heard.extend(clips.ids)
-        if len(heard) == 3:
-            raise KeyboardInterrupt
-        return np.array([[clips.clip(i).astype(float).mean()] for i in range(len(clips))])
+    def extract(groups: Iterable[ClipArrays], clips: int) -> Iterator[np.ndarray]:
+        for group in groups:
+            heard.extend(group.ids)
+            if len(heard) == 3:
+                raise KeyboardInterrupt
+            yield from ([group.clip(i).astype(float).mean()] for i in range(len(group)))
 
-    monkeypatch.setattr("ser_kd.teachers.feature_store._CLIPS_PER_FILE", 1)
+    def features_of(clips: ClipArrays) -> np.ndarray:
+        return np.stack(ClipStore(tmp_path, extract, "test:", 16_000, clips_per_file=1).of(clips))
+
     with pytest.raises(KeyboardInterrupt):
-        FeatureStore(tmp_path, extract, "test").features(arrays)
+        features_of(arrays)
     assert heard == ["c", "b", "a"]  # the longest first
-    features = FeatureStore(tmp_path, extract, "test").features(arrays)
+    features = features_of(arrays)
     assert heard == ["c", "b", "a", "a"]
     expected = [[arrays.clip(i).mean()] for i in range(3)]
     np.testing.assert_allclose(features, expected, atol=0.05)
     renamed = ClipArrays(("x", "y", "z"), *list(vars(arrays).values())[1:])
-    np.testing.assert_array_equal(
-        FeatureStore(tmp_path, extract, "test").features(renamed), features
-    )
+    np.testing.assert_array_equal(features_of(renamed), features)
     assert len(heard) == 4
     # Views of a clip have its id, and samples of their own.
     views = ClipArrays(("a", "a", "a"), values - 7, *list(vars(arrays).values())[2:])
-    of_views = FeatureStore(tmp_path, extract, "test").features(views)
+    of_views = features_of(views)
     np.testing.assert_allclose(of_views, np.array(expected) - 7, atol=0.05)
     changed = ClipArrays(arrays.ids, values + 1, *list(vars(arrays).values())[2:])
-    assert FeatureStore(tmp_path, extract, "test").features(changed)[0] == pytest.approx(
-        features[0] + 1, abs=0.1
-    )
+    assert features_of(changed)[0] == pytest.approx(features[0] + 1, abs=0.1)
 
 
 def clips_of(lengths: list[int]) -> ClipArrays:
@@ -217,14 +218,15 @@ def test_training_batches_have_clips_of_like_length_and_no_needless_padding():
     rng = np.random.default_rng(0)
     lengths = rng.integers(8_000, 40_000, 64).tolist()
     arrays = clips_of(lengths)
-    keep = trimmed(lambda windows, lengths, y, seed: (windows, lengths), 16_000)
+    keep = trimmed(lambda windows, lengths, y, seed: (windows, {"lengths": lengths}), 16_000)
     spread: dict[int, list[int]] = {}
     for bucket in (0, 4):
-        batches = batching.training_batches(
-            arrays, {}, 48_000, 0, keep, 8, 3, range(2), batches_per_bucket=bucket
-        )
+        plan = batching.BatchPlan(48_000, keep, batches_per_bucket=bucket)
+        labels = np.ones((len(arrays), 1), np.float32)
+        batches = batching.training_batches(TrainingSet(arrays, labels), plan, 8, 3, range(2))
         epochs: list[list[int]] = [[], []]
-        for number, (windows, samples) in enumerate(batches):
+        for number, (windows, y) in enumerate(batches):
+            samples = y["lengths"]
             longest = int(samples.numpy().max())
             assert windows.shape[1] == min(48_000, -(-longest // 8_000) * 8_000)
             spread.setdefault(bucket, []).append(longest - int(samples.numpy().min()))
@@ -261,8 +263,8 @@ def test_mixed_precision_scales_the_loss_and_goes_on_after_a_kill(corpus, monkey
         if name == "half_killed":
             killed.append(True)
             with pytest.raises(KeyboardInterrupt):
-                teacher_targets("wave", run, run.data())
-        results.append(teacher_targets("wave", run, run.data()).logits)
+                Teachers(run, run.data()).targets("wave")
+        results.append(Teachers(run, run.data()).targets("wave").logits)
     np.testing.assert_array_equal(*results)
     assert {type(optimizer).__name__ for optimizer in optimizers} == {"LossScaleOptimizer"}
     assert {type(o.inner_optimizer).__name__ for o in optimizers} == {"ScaledAdamW"}
@@ -274,7 +276,7 @@ def test_mixed_precision_scales_the_loss_and_goes_on_after_a_kill(corpus, monkey
 def test_frozen_features_of_views_are_the_views_own(corpus):
     run = make_run(corpus, "frozen_views", frozen="encoder", views={"count": 2, "gain_db": 12.0})
     run_data = run.data()
-    targets = teacher_targets("wave", run, run_data)
+    targets = Teachers(run, run_data).targets("wave")
     clip_id = next(
         i
         for i in run_data.ids("training")
@@ -291,11 +293,11 @@ def test_frozen_features_of_views_are_the_views_own(corpus):
     assert np.abs(found[1] - found[2]).max() > 1e-5
 
 
-def test_without_a_gpu_half_precision_is_refused_aloud():
-    said: list[str] = []
-    with precision("mixed_float16", said.append):
-        assert keras.config.dtype_policy().name == "float32"
-    assert "no GPU: precision = 'mixed_float16' is not used" in said[0]
+def test_without_a_gpu_half_precision_is_refused_aloud(corpus, capsys):
+    run = make_run(corpus, "no_gpu", precision="mixed_float16", in_fold=True)
+    Teachers(run, run.data()).targets("wave")
+    assert "no GPU: precision = 'mixed_float16' is not used" in capsys.readouterr().out
+    assert loaded(run).encoder.compute_dtype == "float32"
 
 
 @pytest.mark.parametrize(
@@ -317,13 +319,13 @@ def test_wrong_settings_show_before_any_training(teacher, message):
 def test_a_checkpoint_needs_its_own_sampling_rate():
     rate = {"sample_rate_hz": 8_000}
     sections = {"audio": rate, "logmel": {**rate, "max_hz": 3_900.0}}
-    with pytest.raises(UserError, match=r"checkpoint hears 16000 Hz, but .* = 8000"):
+    with pytest.raises(UserError, match=r"checkpoint takes 16000 Hz, but .* = 8000"):
         make_teacher({"kind": "wav2vec2", "checkpoint": str(CHECKPOINT)}, **sections)
 
 
 def make_teacher(table: dict, **sections) -> Wav2Vec2Teacher:
     config = config_from_dict({"teachers": {"wave": table}, **sections})
-    return Wav2Vec2Teacher("wave", config.teachers["wave"], config, None)
+    return Wav2Vec2Teacher("wave", config, None)
 
 
 @pytest.mark.parametrize("recipe", ["crema_d", "crema_d_large"])
@@ -331,8 +333,7 @@ def test_the_recipes_teachers_can_be_made(recipe, corpus):
     """With a small checkpoint in the place of the published one."""
     (name,) = load_config(recipe).teachers
     config = load_config(recipe, [f"teachers.{name}.checkpoint={json.dumps(str(CHECKPOINT))}"])
-    teacher = config.teachers[name]
-    model = Wav2Vec2Teacher(name, teacher, config, None)._build(classes=6)
+    model = Wav2Vec2Teacher(name, config, None)._build(classes=6)
     assert model.head.settings["combine"] == "weighted"
     assert model.encoder.config.mask_time_prob == 0.05
     assert model.encoder.config.hidden_size == 16  # the checkpoint's

@@ -8,16 +8,18 @@ import pytest
 import tensorflow as tf
 from corpus_maker import HZ_OF, SPEAKERS, TAKES, settings, snapshot, write_corpus
 
-from ser_kd.config import FusionTeacherConfig, config_from_dict
+from ser_kd.config import config_from_dict
 from ser_kd.data.targets import ALL_FOLDS, softmax
 from ser_kd.distillation import fit_loop
 from ser_kd.errors import UserError
-from ser_kd.pipeline.stages import all_teacher_targets
+from ser_kd.pipeline.teachers import all_teacher_targets
 from ser_kd.runs.data import RunData
 from ser_kd.runs.folder import Run
-from ser_kd.students.saved import load_keras
-from ser_kd.teachers.crossfit import make_teacher, teacher_targets
+from ser_kd.teachers.base import make_teacher
+from ser_kd.teachers.crossfit import Teachers
 from ser_kd.teachers.fusion_network import FusionNetwork, RowLayout
+from ser_kd.teachers.saved import load_network
+from ser_kd.teachers.settings import FusionTeacherConfig
 
 # Keras saves a TensorFlow variable through a NumPy 1 interface.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -110,7 +112,7 @@ def test_a_saved_network_says_the_same(rng, tmp_path):
     model = network(context_clips=1, graph=True)
     model.tokens.set_statistics(rng.normal(size=9), rng.uniform(0.5, 2, size=9))
     model.save(tmp_path / "fusion.keras")
-    again = load_keras(tmp_path / "fusion.keras")
+    again = load_network(tmp_path / "fusion.keras")
     given = rows(rng, model)
     np.testing.assert_array_equal(both(again, given), both(model, given))
     assert [*again.layout.sizes.items()] == [*SIZES.items()]
@@ -259,7 +261,7 @@ def test_two_predictions_of_the_same_networks(fitted, paths):
     folds = targets["fusion"].fold[targets["fusion"].rows_of(ids, "fusion")]
     differ = 0
     for fold in range(FOLDS):
-        model = load_keras(run.teacher_dir("fusion") / f"fold_{fold}" / "fusion.keras")
+        model = load_network(run.teacher_dir("fusion") / f"fold_{fold}" / "fusion.keras")
         own = [clip_id for clip_id, number in zip(ids, folds, strict=True) if number == fold]
         given = np.zeros((len(own), 1, 9), np.float32)
         given[:, 0, :3] = np.log(softmax(np.array([ear[i] for i in own])))
@@ -284,11 +286,11 @@ def test_training_with_the_audio_alone_never_sees_the_face(corpus, paths):
     )
     run, run_data = make_run(corpus, "audio_only", table)
     teacher = make_teacher(
-        "fusion", run.config, run_data, lambda name: teacher_targets(name, run, run_data)
+        "fusion", run.config, run_data, lambda name: Teachers(run, run_data).targets(name)
     )
     directory = run.teacher_dir("fusion") / "fold_0"
     teacher.train(run_data.ids("training")[:12], directory, "fusion fold 1")
-    projections = load_keras(directory / "fusion.keras").tokens.projections
+    projections = load_network(directory / "fusion.keras").tokens.projections
     # Biases begin at 0 and are not decayed.
     assert np.asarray(projections["ear"].bias).any()
     assert not np.asarray(projections["face"].bias).any()
@@ -318,13 +320,13 @@ def test_what_the_held_out_look_like_does_not_change_a_folds_network(corpus, fit
         "fusion",
         other_run.config,
         run_data,
-        lambda name: teacher_targets(name, other_run, run_data),
+        lambda name: Teachers(other_run, run_data).targets(name),
     )
     ids = [i for i in run_data.ids("training") if speaker_of(i) in heard]
     directory = other_run.teacher_dir("fusion") / "fold_0"
     teacher.train(ids, directory, "fusion fold 1")
     ours, theirs = (
-        load_keras(r.teacher_dir("fusion") / "fold_0" / "fusion.keras") for r in (run, other_run)
+        load_network(r.teacher_dir("fusion") / "fold_0" / "fusion.keras") for r in (run, other_run)
     )
     assert len(ours.weights) > 10
     for one, another in zip(ours.get_weights(), theirs.get_weights(), strict=True):
@@ -362,8 +364,8 @@ def test_a_teacher_that_is_needed_is_trained_first(corpus, paths):
     table = teachers(paths, fit={"epochs": 1, "batch_size": 8})
     ensemble = {**settings(corpus)["teachers"]["ensemble"], "folds": FOLDS}
     run, run_data = make_run(corpus, "order", {**table, "ear": ensemble})
-    fusion = teacher_targets("masked", run, run_data)  # needs fusion, which needs ear
-    ear = teacher_targets("ear", run, run_data)
+    fusion = Teachers(run, run_data).targets("masked")  # needs fusion, which needs ear
+    ear = Teachers(run, run_data).targets("ear")
     ids = run_data.ids("training")
     np.testing.assert_array_equal(
         fusion.fold[fusion.rows_of(ids, "")], ear.fold[ear.rows_of(ids, "")]
@@ -373,12 +375,12 @@ def test_a_teacher_that_is_needed_is_trained_first(corpus, paths):
         assert facts[0] == facts[1] == facts[2]
     # Once more, now that the ear is there: training it in between has changed nothing.
     teacher = make_teacher(
-        "fusion", run.config, run_data, lambda name: teacher_targets(name, run, run_data)
+        "fusion", run.config, run_data, lambda name: Teachers(run, run_data).targets(name)
     )
     first, again = (run.directory / part / "fusion" / "fold_0" for part in ("teachers", "again"))
     heard = record(run, "fusion", 0)["training_speakers"]
     teacher.train([i for i in ids if speaker_of(i) in heard], again, "fusion fold 1")
-    weights = (load_keras(folder / "fusion.keras").get_weights() for folder in (first, again))
+    weights = (load_network(folder / "fusion.keras").get_weights() for folder in (first, again))
     for one, another in zip(*weights, strict=True):
         np.testing.assert_array_equal(one, another)
 
@@ -395,7 +397,7 @@ def test_every_view_has_what_the_other_teacher_says_of_it(corpus, paths, tmp_pat
     table = teachers({**paths, "ear": str(tmp_path / "ear.npz")})
     run, run_data = make_run(corpus, "views", table, views={"count": 1})
     teacher = make_teacher(
-        "fusion", run.config, run_data, lambda name: teacher_targets(name, run, run_data)
+        "fusion", run.config, run_data, lambda name: Teachers(run, run_data).targets(name)
     )
     views = [(run_data.ids("training")[3], view) for view in (1, 0)]
     arrays = teacher.arrays(views)
@@ -424,7 +426,7 @@ def test_clips_around_a_clip(corpus, paths):
         corpus={"name": "folder", "data_dir": str(write_dialogues(corpus))},
     )
     teacher = make_teacher(
-        "fusion", run.config, run_data, lambda name: teacher_targets(name, run, run_data)
+        "fusion", run.config, run_data, lambda name: Teachers(run, run_data).targets(name)
     )
     directory = run.teacher_dir("fusion") / "fold_0"
     teacher.train(run_data.ids("training")[:12], directory, "fusion fold 1")
@@ -435,7 +437,7 @@ def test_clips_around_a_clip(corpus, paths):
     np.testing.assert_array_equal(values[0, 1, :8], values[1, 0, :8])
     np.testing.assert_array_equal(values[0, 2, :8], values[1, 1, :8])
     np.testing.assert_array_equal(values[:, :, 8], [[0, 1, 1], [1, 1, 1]])
-    model = load_keras(run.teacher_dir("fusion") / "fold_0" / "fusion.keras")
+    model = load_network(run.teacher_dir("fusion") / "fold_0" / "fusion.keras")
     probs, embedding = teacher.predictor(directory)(teacher.arrays([(first, 0), (second, 0)]))
     assert (probs.shape, embedding.shape) == ((2, 3), (2, 8))
     without = values[:, [1, 1, 1]]
@@ -533,7 +535,7 @@ def test_settings_are_read():
     config = config_from_dict({"teachers": {"masked": masked, "fusion": FUSION, "ear": EAR}})
     fusion = config.teachers["fusion"]
     assert isinstance(fusion, FusionTeacherConfig)
-    assert {name: source.kind for name, source in fusion.sources.items()} == {
+    assert {name: source.kind for name, source in fusion.vectors.items()} == {
         "ear": "teacher",
         "face": "votes",
     }

@@ -15,10 +15,10 @@ from ser_kd.corpora import Corpus, load_corpus
 from ser_kd.data.targets import ALL_FOLDS
 from ser_kd.distillation import fit_loop
 from ser_kd.errors import UserError
-from ser_kd.pipeline.resources import _example
 from ser_kd.runs.data import RunData
 from ser_kd.runs.folder import Run
-from ser_kd.teachers.crossfit import make_teacher, teacher_targets
+from ser_kd.teachers.base import make_teacher
+from ser_kd.teachers.crossfit import Teachers
 from ser_kd.teachers.linguistic_network import token_encoder
 
 # Keras saves a TensorFlow variable through a NumPy 1 interface.
@@ -92,7 +92,7 @@ def make_run(corpus: Path, name: str, preset: Path | str, /, **teacher) -> tuple
 def fitted(corpus, presets):
     """An uninterrupted cross-fit, one view beside each training clip."""
     run, run_data = make_run(corpus, "straight", presets["distil_bert"], views={"count": 1})
-    return run, run_data, teacher_targets("words", run, run_data)
+    return run, run_data, Teachers(run, run_data).targets("words")
 
 
 @needs_keras_hub
@@ -146,7 +146,7 @@ def test_only_real_tokens_count_and_the_file_is_whole(fitted):
     other[0, 0, 1] = 8
     assert np.abs(keras.ops.softmax(model(other)).numpy()[0] - probs).max() > 1e-4
     # What time and memory are measured with.
-    example = _example(run.config.teachers["words"], run.config)
+    example = teacher.example_input(teacher.settings, run.config.audio)
     assert model(example).shape == (1, 3)
 
 
@@ -163,8 +163,8 @@ def test_resumed_after_a_kill_it_is_the_same(corpus, presets, fitted, monkeypatc
 
     monkeypatch.setattr(fit_loop.TrainingState, "save", save_and_die)
     with pytest.raises(KeyboardInterrupt):
-        teacher_targets("words", run, run_data)
-    targets = teacher_targets("words", run, run_data)
+        Teachers(run, run_data).targets("words")
+    targets = Teachers(run, run_data).targets("words")
     assert saved == [1, 2, 3, 4, 5, 1, 2, 3, 4, 5]
     for name in ("logits", "embedding", "fold", "view"):
         np.testing.assert_array_equal(getattr(targets, name), getattr(fitted[2], name))
@@ -248,14 +248,14 @@ def test_what_cannot_be_loaded_is_one_line(corpus, presets, tmp_path, monkeypatc
 def test_texts_longer_than_the_encoder_reads(corpus, presets):
     run, run_data = make_run(corpus, "long", presets["bert"], max_tokens=13)
     with pytest.raises(UserError, match=r"words.max_tokens = 13, but .* reads 12 at most"):
-        teacher_targets("words", run, run_data)
+        Teachers(run, run_data).targets("words")
 
 
 def test_without_keras_hub(corpus, monkeypatch):
     monkeypatch.setitem(sys.modules, "keras_hub", None)
     message = error_of(*make_run(corpus, "absent", "bert_tiny_en_uncased"))
     assert message.startswith(
-        "teachers.words needs the package keras-hub: pip install -e '.[text]'"
+        "teachers.words needs the package keras-hub: pip install 'ser-kd[text]'"
     )
 
 

@@ -15,7 +15,8 @@ from ser_kd.config import config_from_dict
 from ser_kd.data.targets import IN_FOLD, read_targets
 from ser_kd.distillation.logmel_network import LogMelPredictor
 from ser_kd.errors import UserError
-from ser_kd.pipeline import stages, students
+from ser_kd.pipeline import students
+from ser_kd.pipeline.teachers import all_teacher_targets
 from ser_kd.runs.folder import Run
 from ser_kd.students.saved import load_keras
 from ser_kd.teachers.crossfit import targets_path
@@ -114,10 +115,10 @@ def test_its_networks_are_copied_so_that_a_run_needs_no_other(corpus, finished, 
         shutil.copytree(source.parent, path.parent)
     run = Run.create(config_from_dict(table_with(corpus, moved)), tmp_path / "run")
     run_data = run.data()
-    targets = stages.all_teacher_targets(run, run_data)
+    targets = all_teacher_targets(run, run_data)
     for path in moved:
         shutil.rmtree(path.parent)
-    stages.all_teacher_targets(run, run_data)
+    all_teacher_targets(run, run_data)
     students.distilled_student(run, run_data, targets)
     assert run.student_path.is_file()
 
@@ -146,7 +147,7 @@ def test_what_cannot_teach_is_named_before_anything_is_trained(corpus, finished,
         table = table_with(corpus, [finished[0], path])
         run = Run.create(config_from_dict(table), tmp_path / f"run_{number}")
         with pytest.raises(UserError, match=message):
-            stages.all_teacher_targets(run, run.data())
+            all_teacher_targets(run, run.data())
 
 
 def test_settings_that_do_not_fit(corpus):
@@ -155,5 +156,5 @@ def test_settings_that_do_not_fit(corpus):
     fusion = {"kind": "fusion", "modalities": {"ear": "teacher:hearing", "face": "votes:face"}}
     fusion["audio"] = ["ear"]
     live = {"kind": "live", "models": ["student.keras"]}
-    with pytest.raises(UserError, match="whose networks may have heard the clips"):
+    with pytest.raises(UserError, match="whose networks may have been trained on the clips"):
         config_from_dict(settings(corpus, teachers={"hearing": live, "both": fusion}))

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from ser_kd.config import CorpusConfig, MaskingConfig
+from ser_kd.config import CorpusConfig
 from ser_kd.corpora import load_corpus
 from ser_kd.corpora.clip import Clip
 from ser_kd.corpora.dialogues import neighbours
@@ -17,6 +17,7 @@ from ser_kd.teachers.modalities import (
     teacher_modality,
     votes_modality,
 )
+from ser_kd.teachers.settings import MaskingConfig
 
 AUDIO = (False, True, False, False)  # of four modalities
 DRAWS = 20_000

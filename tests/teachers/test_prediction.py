@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ser_kd import files
+from ser_kd import files, progress
 from ser_kd.data import clip_arrays
 from ser_kd.teachers import prediction
 from ser_kd.teachers.prediction import predict_in_shards
@@ -165,7 +165,7 @@ def test_shards_of_earlier_networks_are_not_joined(straight, network, tmp_path):
 
 def test_how_fast_it_goes_is_said(network, tmp_path, monkeypatch, capsys):
     clock = [100.0]
-    monkeypatch.setattr(prediction.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
     fake = FakeTeacher(network)
     load = fake.load
 
@@ -183,7 +183,7 @@ def test_how_fast_it_goes_is_said(network, tmp_path, monkeypatch, capsys):
     seconds = sorted(map(seconds_of, VIEWS))
     first, second, whole = (round(sum(seconds[:n]) / t) for n, t in ((10, 5), (20, 10), (23, 12.5)))
     assert capsys.readouterr().out.splitlines() == [
-        f"  fake: predicted 10 of 23 clips, 2 clips/s, {first} s of speech/s, 6 s left",
-        f"  fake: predicted 20 of 23 clips, 2 clips/s, {second} s of speech/s, 2 s left",
-        f"  fake: predicted 23 clips in 12 s, 2 clips/s, {whole} s of speech/s",
+        f"  fake: predicted 10 of 23 clips, {first} s of speech/s, 6 s left",
+        f"  fake: predicted 20 of 23 clips, {second} s of speech/s, 2 s left",
+        f"  fake: predicted 23 clips in 12 s, {whole} s of speech/s",
     ]

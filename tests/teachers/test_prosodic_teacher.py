@@ -19,17 +19,19 @@ from corpus_maker import settings, snapshot, write_corpus, write_unlabelled
 from ser_kd.audio import prosody
 from ser_kd.audio.decoding import to_int16
 from ser_kd.audio.prosody import DESCRIPTORS, Descriptor
-from ser_kd.config import ProsodicTeacherConfig, config_from_dict
+from ser_kd.config import config_from_dict
 from ser_kd.data.clip_arrays import ClipArrays
 from ser_kd.data.targets import ALL_FOLDS
 from ser_kd.distillation import fit_loop
 from ser_kd.errors import UserError
 from ser_kd.runs.data import RunData
 from ser_kd.runs.folder import Run
-from ser_kd.teachers import prosodic
-from ser_kd.teachers.crossfit import make_teacher, teacher_targets
-from ser_kd.teachers.prosodic import DescriptorStore
+from ser_kd.teachers import descriptors
+from ser_kd.teachers.base import make_teacher
+from ser_kd.teachers.crossfit import Teachers
+from ser_kd.teachers.descriptors import Descriptors
 from ser_kd.teachers.prosodic_network import build_network, frame_statistics
+from ser_kd.teachers.settings import ProsodicTeacherConfig
 
 # Keras saves a TensorFlow variable through a NumPy 1 interface.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -57,7 +59,7 @@ def make_run(corpus: Path, name: str, like: Run | None = None, **teacher) -> tup
 def fitted(corpus):
     """An uninterrupted cross-fit."""
     run, run_data = make_run(corpus, "straight")
-    return run, run_data, teacher_targets("p", run, run_data)
+    return run, run_data, Teachers(run, run_data).targets("p")
 
 
 def speaker_of(clip_id: str) -> str:
@@ -138,11 +140,11 @@ def test_killed_anywhere_it_ends_the_same_and_describes_nothing_twice(corpus, fi
         described.append(key)
         return known[key]
 
-    monkeypatch.setattr(prosodic, "_CLIPS_PER_FILE", 16)
+    monkeypatch.setattr(descriptors, "_CLIPS_PER_FILE", 16)
     entry = (DESCRIPTORS, describe_or_die)
     monkeypatch.setitem(prosody.FEATURES, "descriptors", entry)
     with pytest.raises(KeyboardInterrupt):
-        teacher_targets("p", run, run_data)
+        Teachers(run, run_data).targets("p")
     written = snapshot(run.teacher_dir("p") / FRAMES)
     assert len(written) == 2  # 32 clips; the next 8 have to be done again
     alive.append(True)
@@ -157,8 +159,8 @@ def test_killed_anywhere_it_ends_the_same_and_describes_nothing_twice(corpus, fi
 
     monkeypatch.setattr(fit_loop.TrainingState, "save", save_and_die)
     with pytest.raises(KeyboardInterrupt):
-        teacher_targets("p", run, run_data)
-    targets = teacher_targets("p", run, run_data)
+        Teachers(run, run_data).targets("p")
+    targets = Teachers(run, run_data).targets("p")
     assert saved == [*range(1, 9), *range(1, 9)]
     assert len(described) == 60 + 8
     assert len(set(described)) == 60
@@ -189,9 +191,9 @@ def test_descriptors_are_kept_by_content(tmp_path, monkeypatch, capsys):
 
     monkeypatch.setitem(prosody.FEATURES, "toy", (columns, compute))
     arrays = clips_of(parts)
-    found = DescriptorStore(tmp_path, "toy", 16_000, "t").frames(arrays)
+    found = Descriptors(tmp_path, "toy", 16_000, "t").frames(arrays)
     assert heard == [1_700, 900, 400]  # the longest first
-    assert "t: described 3 of 3 clips" in capsys.readouterr().out
+    assert "t: described 3 clips in" in capsys.readouterr().out
     assert found.lengths.tolist() == [6, 11, 3]
     assert (found.ids, found.cell_samples, found.padding) == (arrays.ids, 160, 0.0)
     np.testing.assert_array_equal(found.samples, arrays.samples)
@@ -200,7 +202,7 @@ def test_descriptors_are_kept_by_content(tmp_path, monkeypatch, capsys):
         assert (found.clip(index)[:, 2] == 1).all()
     # Another run, other names, another order, one clip changed.
     changed = clips_of([parts[2], parts[0] + np.int16(1), parts[1]])
-    again = DescriptorStore(tmp_path, "toy", 16_000, "t").frames(changed)
+    again = Descriptors(tmp_path, "toy", 16_000, "t").frames(changed)
     assert heard == [1_700, 900, 400, 900]
     np.testing.assert_array_equal(again.clip(0), found.clip(2))
     np.testing.assert_array_equal(again.clip(2), found.clip(1))
@@ -209,9 +211,9 @@ def test_descriptors_are_kept_by_content(tmp_path, monkeypatch, capsys):
 def test_processes_describe_as_one_does(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     arrays = clips_of([rng.integers(-9_000, 9_000, n).astype(np.int16) for n in (900, 1_700, 400)])
-    alone = DescriptorStore(tmp_path / "alone", "descriptors", 16_000, "t").frames(arrays)
-    monkeypatch.setattr(prosodic, "_CLIPS_FOR_PROCESSES", 2)
-    shared = DescriptorStore(tmp_path / "shared", "descriptors", 16_000, "t").frames(arrays)
+    alone = Descriptors(tmp_path / "alone", "descriptors", 16_000, "t").frames(arrays)
+    monkeypatch.setattr(descriptors, "_CLIPS_FOR_PROCESSES", 2)
+    shared = Descriptors(tmp_path / "shared", "descriptors", 16_000, "t").frames(arrays)
     np.testing.assert_array_equal(shared.values, alone.values)
     np.testing.assert_array_equal(shared.offsets, alone.offsets)
 
@@ -222,15 +224,15 @@ def test_processes_describe_as_one_does(tmp_path, monkeypatch):
     )
     monkeypatch.syspath_prepend(tmp_path)
     worker = importlib.import_module("worker")
-    monkeypatch.setattr(prosodic, "_PROCESSES", 1)
+    monkeypatch.setattr(descriptors, "_PROCESSES", 1)
     monkeypatch.setattr(prosody, "compute", worker.end)
-    store = DescriptorStore(tmp_path / "ended", "descriptors", 16_000, "t")
+    store = Descriptors(tmp_path / "ended", "descriptors", 16_000, "t")
     with pytest.raises(UserError, match="a process that describes clips ended early"):
         store.frames(arrays)
     # openSMILE must not meet TensorFlow, however few clips there are.
-    monkeypatch.setattr(prosodic, "_CLIPS_FOR_PROCESSES", 99)
+    monkeypatch.setattr(descriptors, "_CLIPS_FOR_PROCESSES", 99)
     monkeypatch.setattr(prosody, "compute", worker.number)
-    apart = DescriptorStore(tmp_path / "apart", "egemaps", 16_000, "t").frames(arrays)
+    apart = Descriptors(tmp_path / "apart", "egemaps", 16_000, "t").frames(arrays)
     assert (apart.values[:, :26] != os.getpid()).all()
 
 
@@ -239,7 +241,7 @@ def test_egemaps_beside_tensorflow(tmp_path):
         pytest.skip("opensmile is not installed: pip install -e '.[prosody]'")
     rng = np.random.default_rng(0)
     clips = [rng.integers(-9_000, 9_000, n).astype(np.int16) for n in (9_000, 17_000, 400)]
-    found = DescriptorStore(tmp_path, "egemaps", 16_000, "t").frames(clips_of(clips))
+    found = Descriptors(tmp_path, "egemaps", 16_000, "t").frames(clips_of(clips))
     assert found.values.shape[1] == len(prosody.EGEMAPS) + 1
     assert np.isfinite(found.values).all()
     assert found.values[:, :-1].std() > 1
@@ -351,8 +353,8 @@ def test_its_networks_can_be_loaded_where_nothing_of_it_was_imported(fitted):
     run, _, _ = fitted
     path = run.teacher_dir("p") / "fold_0" / "member_0.keras"
     program = (
-        "import pathlib, sys, keras; from ser_kd.students.saved import load_keras; "
-        "print(load_keras(pathlib.Path(sys.argv[1])).input_shape); "
+        "import pathlib, sys, keras; from ser_kd.teachers.saved import load_network; "
+        "print(load_network(pathlib.Path(sys.argv[1])).input_shape); "
         "print('ser_kd>TextClassifier' in keras.saving.get_custom_objects())"
     )
     result = subprocess.run(

@@ -20,10 +20,10 @@ def _places() -> tuple[Path, str]:
     try:
         data_path = load_object("espeakng_loader:get_data_path")
         library_path = load_object("espeakng_loader:get_library_path")
-    except ImportError as error:
+    except (ImportError, UserError) as error:
         raise UserError(
             "the demo corpus is spoken by espeak-ng, and the package espeakng-loader is missing: "
-            "pip install -e '.[demo]', or pass a real corpus with --data-dir"
+            "pip install 'ser-kd[demo]', or pass a real corpus with --data-dir"
         ) from error
     return Path(data_path()), str(library_path())
 

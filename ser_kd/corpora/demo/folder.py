@@ -202,7 +202,10 @@ def ensure_demo_corpus(
 
 
 def _prepare(config: CorpusConfig, progress: Callable[[int, int], None] | None) -> Path:
-    """See ``corpora.loading.demo_folder``."""
+    """The folder, made or finished if need be.
+
+    A folder with clips that is given by name is taken as it is, unless its making was interrupted.
+    """
     given = Path(config.data_dir).expanduser() if config.data_dir else None
     if given is not None:
         is_unfinished = (given / _STARTED).exists()
