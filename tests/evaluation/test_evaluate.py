@@ -37,6 +37,7 @@ from ser_kd.evaluation import other_models, robustness
 from ser_kd.evaluation.clips import cross_clips
 from ser_kd.evaluation.predictions import predict_waveforms
 from ser_kd.evaluation.slices import slices
+from ser_kd.inference import predictor
 from ser_kd.inference.predictor import Predictor
 from ser_kd.runs.folder import Run
 from ser_kd.students.frontend import Frontend
@@ -737,7 +738,7 @@ def test_the_default_model(world, capsys, tmp_path, monkeypatch):
         Path("installed").mkdir(exist_ok=True)
         shutil.copy(world.export_dir / name, "installed")
     model = tmp_path / "installed" / "student_waveform.tflite"
-    monkeypatch.setattr(evaluate, "default_model", lambda: model)
+    monkeypatch.setattr(predictor, "default_model", lambda: model)
     arguments = ["--corpus", "folder", "--data-dir", world.data_dir, "--no-robustness"]
     assert ask(capsys, *arguments)[0] == 0
     assert read(Path("evaluation"))["model"]["name"] == model.name
