@@ -218,10 +218,3 @@ def restandardize(
         moved = (rows - mean) * (wanted_deviation / deviation) + wanted_mean
         rows[:] = moved if counts is None else np.where(counts(rows), moved, rows)
     return replace(arrays, values=values)
-
-
-def one_hot(clips: Sequence[Clip], ids: Sequence[str], labels: Sequence[str]) -> np.ndarray:
-    """float32 ``[len(ids), classes]``."""
-    emotion = {clip.id: clip.emotion for clip in clips}
-    classes = np.array([labels.index(emotion[clip_id]) for clip_id in ids], dtype=int)
-    return np.eye(len(labels), dtype=np.float32)[classes]

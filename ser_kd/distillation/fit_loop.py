@@ -29,6 +29,7 @@ _BATCHES_AHEAD = 4
 
 
 def on_gpu() -> bool:
+    """Whether TensorFlow sees a GPU."""
     return bool(tf.config.list_physical_devices("GPU"))
 
 

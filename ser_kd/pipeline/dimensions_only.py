@@ -124,7 +124,7 @@ def distilled_student(run: Run, run_data: RunData, targets: Mapping[str, Targets
     """The student of ratings and of the teachers' predictions: ``run.dimensions_path``."""
     if not targets:
         return _student(run, run_data, run.dimensions_path, RATINGS_ALONE)
-    predicted = mean_dimensions(targets, *run_data.predicted_views)
+    predicted = mean_dimensions(targets, *run_data.views.predicted)
     return _student(run, run_data, run.dimensions_path, DISTILLED, predicted)
 
 
@@ -141,11 +141,11 @@ def _student(
 
     def train() -> keras.Model:
         config, dimensions = run.config, run.config.dimensions
-        training = run_data.training_logmel
+        training = run_data.signals.training_logmel
         training_set = TrainingSet(
             training,
             run_data.one_hot(training.ids),
-            run_data.student_rows(with_unlabelled=predicted is not None),
+            run_data.views.student_rows(with_unlabelled=predicted is not None),
             dimensions=run_data.ratings(training.ids),
             teacher_dimensions=predicted,
             voices=known_voices(run_data),

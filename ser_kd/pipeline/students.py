@@ -95,7 +95,7 @@ class _Teaching:
 
 
 def _teaching(run: Run, run_data: RunData, targets: Mapping[str, Targets]) -> _Teaching:
-    ids, views = run_data.predicted_views
+    ids, views = run_data.views.predicted
     config, distill = run.config, run.config.distill
     weights = distill.teachers or dict.fromkeys(targets, 1.0)
     stored = {name: targets[name] for name in weights if not config.teachers[name].live}
@@ -149,11 +149,11 @@ def _student(
 
 
 def _training_set(run_data: RunData, teaching: _Teaching) -> TrainingSet:
-    training = run_data.training_logmel
+    training = run_data.signals.training_logmel
     return TrainingSet(
         training,
         run_data.one_hot(training.ids),
-        run_data.student_rows(with_unlabelled=teaching.reaches_unlabelled),
+        run_data.views.student_rows(with_unlabelled=teaching.reaches_unlabelled),
         teaching.logits,
         teaching.embeddings,
         run_data.ratings(training.ids) if run_data.dimensions else None,
@@ -182,8 +182,8 @@ def known_voices(run_data: RunData) -> np.ndarray | None:
     config = run_data.config
     if config.augment.known_speaker_probability == 0:
         return None
-    training = run_data.training_logmel
-    labelled = run_data.student_rows(with_unlabelled=False)[:, 0]
+    training = run_data.signals.training_logmel
+    labelled = run_data.views.student_rows(with_unlabelled=False)[:, 0]
     speakers = [run_data.speakers.get(clip_id, "") for clip_id in training.ids]
     seed = fit_loop.network_seed(config.seed, VOICES)
     statistics = feature_statistics(training.take(labelled))

@@ -27,7 +27,7 @@ def all_teacher_targets(run: Run, run_data: RunData) -> dict[str, Targets]:
     for name in config.teachers:
         made.require(name)
     targets = {}
-    ids, views = run_data.predicted_views
+    ids, views = run_data.views.predicted
     for name in teacher_order(config.teachers):
         targets[name] = made.targets(name)
         if name in (config.distill.teachers or config.teachers):

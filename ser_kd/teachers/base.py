@@ -81,7 +81,7 @@ class Teacher(abc.ABC, Generic[Settings]):
     def arrays(self, views: Sequence[ClipView]) -> ClipArrays:
         """What the predictor is given of some views of clips."""
         assert self.input_kind is not None
-        return self.run_data.arrays(self.input_kind, views)
+        return self.run_data.signals.arrays(self.input_kind, views)
 
     @classmethod
     def example_input(
@@ -93,7 +93,7 @@ class Teacher(abc.ABC, Generic[Settings]):
     @functools.cached_property
     def all_views(self) -> list[ClipView]:
         """All that teachers predict in this run."""
-        return [view for part in PARTS for view in self.run_data.teacher_views(part)]
+        return [view for part in PARTS for view in self.run_data.views.for_teachers(part)]
 
     @functools.cached_property
     def fold_of_clip(self) -> dict[str, int]:

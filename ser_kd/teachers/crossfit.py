@@ -70,7 +70,7 @@ class Teachers:
         """Trains a teacher's folds, predicts, and stores the targets of all clips.
 
         Of the training clips all views are predicted that teachers are given
-        (``RunData.teacher_views``); of other clips there is but the clip itself.
+        (``ViewIndex.for_teachers``); of other clips there is but the clip itself.
 
         A training clip's target comes from the fold that is kept from its speaker (for weights, for
         choosing an epoch, for feature statistics). Validation and test clips and speech without
@@ -112,8 +112,10 @@ class Teachers:
 def _target_views(fold: Fold, run_data: RunData) -> list[ClipView]:
     """What the fold predicts: the training clips of its target speakers, and all others."""
     speakers = run_data.speakers
-    own = [v for v in run_data.teacher_views("training") if speakers[v[0]] in fold.target_speakers]
-    return sum((run_data.teacher_views(part) for part in PARTS[1:]), own)
+    own = [
+        v for v in run_data.views.for_teachers("training") if speakers[v[0]] in fold.target_speakers
+    ]
+    return sum((run_data.views.for_teachers(part) for part in PARTS[1:]), own)
 
 
 def _fit_and_predict(fold: Fold, teacher: Teacher[Any]) -> None:
@@ -142,7 +144,7 @@ def _fit_and_predict(fold: Fold, teacher: Teacher[Any]) -> None:
     views, rate_hz = _target_views(fold, run_data), run_data.config.audio.sample_rate_hz
     predict_in_shards(
         views,
-        [run_data.samples(clip_id) / rate_hz for clip_id, _ in views],
+        [run_data.signals.samples(clip_id) / rate_hz for clip_id, _ in views],
         teacher.arrays,
         functools.partial(teacher.predictor, fold.directory),
         teacher.network_paths(fold.directory),

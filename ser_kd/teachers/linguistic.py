@@ -168,7 +168,7 @@ def _from_preset(name: str, teacher: LinguisticTeacherConfig, kind: str, **setti
         keras_hub = importlib.import_module("keras_hub")
     except ImportError:
         raise UserError(
-            f"teachers.{name} needs the package keras-hub: pip install -e '.[text]' (or pip "
+            f"teachers.{name} needs the package keras-hub: pip install 'ser-kd[text]' (or pip "
             "install keras-hub)"
         ) from None
     preset = teacher.preset

@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -187,16 +186,6 @@ def test_take_is_by_place_and_may_repeat():
     assert taken.ids == ("clip6", "clip0", "clip6")
     assert taken.samples.tolist() == [17 * 320, 3 * 320, 17 * 320]
     np.testing.assert_array_equal(taken.clip(2)[:, 0], 6000.0 + np.arange(17))
-
-
-def test_one_hot_and_statistics():
-    clips = [Clip(name, Path(name), "", emotion) for name, emotion in [("a", "sad"), ("b", "joy")]]
-    result = clip_arrays.one_hot(clips, ["b", "a", "b"], ["joy", "fear", "sad"])
-    np.testing.assert_array_equal(result, [[1, 0, 0], [0, 0, 1], [1, 0, 0]])
-    arrays = numbered()
-    mean, deviation = clip_arrays.feature_statistics(arrays)
-    np.testing.assert_allclose(mean, arrays.values.mean(0, dtype=np.float64), rtol=1e-6)
-    np.testing.assert_allclose(deviation, arrays.values.std(0, dtype=np.float64), rtol=1e-5)
 
 
 # --- decoding -----------------------------------------------------------------------------------

@@ -44,7 +44,7 @@ def data_of(run_dir: Path, corpus: Path, *folders: Path, **audio) -> RunData:
 
 
 def samples_of(run_data: RunData, clip_id: str) -> np.ndarray:
-    return run_data.arrays("waveform", [(clip_id, 0)]).clip(0)
+    return run_data.signals.arrays("waveform", [(clip_id, 0)]).clip(0)
 
 
 def test_recordings_are_cut_into_windows(corpus, tmp_path, capsys):

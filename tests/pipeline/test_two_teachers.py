@@ -13,12 +13,12 @@ import keras
 import numpy as np
 import pytest
 from corpus_maker import HZ_OF, settings, write_corpus
+from ser_kd.distillation.projections import embedding_targets
 
 from ser_kd.audio import prosody
 from ser_kd.audio.prosody import DESCRIPTORS, hop_samples
 from ser_kd.config import Config, config_from_dict, load_config
 from ser_kd.data.targets import Targets
-from ser_kd.distillation.projections import embedding_targets
 from ser_kd.export.run import export_run
 from ser_kd.inference.predictor import Predictor
 from ser_kd.pipeline import students

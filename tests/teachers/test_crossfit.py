@@ -339,8 +339,8 @@ def test_both_kinds_of_network_hear_the_same_view(corpus, with_views):
     _, run_data, _ = with_views
     keys = [(run_data.ids("training")[7], view) for view in (2, 0, 1)]
     keys += [(run_data.ids("test")[0], 0), ("unlabelled/long.wav@1", 0)]
-    waveforms = run_data.arrays("waveform", keys)
-    logmel = run_data.arrays("logmel", keys)
+    waveforms = run_data.signals.arrays("waveform", keys)
+    logmel = run_data.signals.arrays("logmel", keys)
     assert waveforms.ids == logmel.ids == tuple(clip_id for clip_id, _ in keys)
     assert waveforms.samples.tolist() == logmel.samples.tolist() == waveforms.lengths.tolist()
     assert len(set(waveforms.samples[:3].tolist())) == 3  # of another speed each

@@ -135,7 +135,7 @@ def test_a_frozen_encoder_hears_every_clip_once(corpus, monkeypatch):
     # What is stored is what the saved network says of the waveform itself.
     model = loaded(run)
     window = run.config.audio.window_samples
-    short = [i for i in run_data.ids("validation") if run_data.samples(i) <= window]
+    short = [i for i in run_data.ids("validation") if run_data.signals.samples(i) <= window]
     row = targets.ids.index(short[0])
     clip = decoding.to_float(run_data.waveforms.select([targets.ids[row]]).values)
     inputs = {"waveform": clip[None], "samples": np.array([len(clip)], np.int32)}
@@ -280,12 +280,12 @@ def test_frozen_features_of_views_are_the_views_own(corpus):
     clip_id = next(
         i
         for i in run_data.ids("training")
-        if run_data.samples(i) <= run.config.audio.window_samples
+        if run_data.signals.samples(i) <= run.config.audio.window_samples
     )
     fold = int(targets.fold[targets.rows_of([clip_id], "wave")[0]])
     found = []
     for view in range(3):
-        clip = decoding.to_float(run_data.arrays("waveform", [(clip_id, view)]).values)
+        clip = decoding.to_float(run_data.signals.arrays("waveform", [(clip_id, view)]).values)
         inputs = {"waveform": clip[None], "samples": np.array([len(clip)], np.int32)}
         expected = tf.nn.softmax(loaded(run, fold)(inputs)).numpy()[0]
         found.append(np.exp(targets.logits_of([clip_id], "wave", view)[0]))

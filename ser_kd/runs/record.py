@@ -1,0 +1,126 @@
+"""A run's ``config.json``: what it was made with, and whether that is still so."""
+
+import hashlib
+import importlib.metadata
+import json
+import platform
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ser_kd import files
+from ser_kd.config import Config, config_to_dict, read_run_config
+from ser_kd.corpora import Clip, Corpus
+from ser_kd.errors import UserError
+
+FILE = "config.json"
+# Settings that nothing trained depends on; the clips have their fingerprint.
+_MAY_CHANGE = (
+    "expected_minutes",
+    "corpus.data_dir",
+    "corpus.metadata_dir",
+    "export.min_agreement",
+    "export.max_ua_drop",
+    "export.min_runtime_agreement",
+    "export.max_runtime_steps",
+    "export.min_kernel_agreement",
+)
+_PACKAGES = ("tensorflow", "keras", "numpy", "ai-edge-litert", "tflite-runtime", "transformers")
+
+
+def require_same_settings(directory: Path, config: Config) -> None:
+    """Refuses a run folder that was begun with other settings.
+
+    Raises:
+        UserError: Names the first setting that differs.
+    """
+    path = directory / FILE
+    if not path.exists():
+        return
+    before = _flat(config_to_dict(read_run_config(path)))
+    now = _flat(config_to_dict(config))
+    for key in [*now, *before]:
+        same = _portable(before.get(key)) == _portable(now.get(key))
+        if not same and key not in _MAY_CHANGE:
+            raise UserError(
+                f"{directory} holds a run with other settings ({key} = {before.get(key)!r}, "
+                f"now {now.get(key)!r}); give another --run-dir, or delete the folder"
+            )
+
+
+def _portable(value: Any) -> Any:
+    """A setting's value; the package's own files are the same wherever it is installed."""
+    return value.rpartition("/ser_kd/recipes/")[2] if isinstance(value, str) else value
+
+
+def _flat(table: Mapping[str, Any], where: str = "") -> dict[str, Any]:
+    """Nested tables as one: ``{"fit": {"epochs": 3}}`` -> ``{"fit.epochs": 3}``."""
+    flat: dict[str, Any] = {}
+    for key, value in table.items():
+        name = f"{where}.{key}" if where else key
+        flat |= _flat(value, name) if isinstance(value, dict) and value else {name: value}
+    return flat
+
+
+def record(
+    directory: Path, config: Config, corpus: Corpus, unlabelled: Sequence[Clip] = ()
+) -> None:
+    """Writes ``config.json``: settings, versions, commit, fingerprint of corpus and files.
+
+    Raises:
+        UserError: The corpus is not the one that this run began with, or the unlabelled files
+            are not.
+    """
+    path, fingerprint = directory / FILE, _fingerprint(corpus, unlabelled)
+    if path.exists():
+        if files.read_json(path)["corpus_fingerprint"] != fingerprint:
+            raise UserError(
+                f"the clips are not those that {directory} began with (other files or "
+                "labels); give another --run-dir, or delete the folder"
+            )
+        if read_run_config(path) == config:
+            return
+    facts = {
+        "config": config_to_dict(config),
+        "labels": list(corpus.labels),
+        "synthetic": corpus.synthetic,
+        "corpus_fingerprint": fingerprint,
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "versions": _versions(),
+    }
+    files.write_json(path, facts)
+
+
+def _fingerprint(corpus: Corpus, unlabelled: Sequence[Clip]) -> str:
+    facts: list[Any] = [[clip.id, clip.speaker, clip.emotion] for clip in corpus.clips]
+    # Not even named where there is none: runs from before there could be any go on.
+    facts += [[clip.id, clip.path.stat().st_size] for clip in unlabelled if clip.path.is_file()]
+    return hashlib.sha256(json.dumps([corpus.name, facts]).encode()).hexdigest()[:16]
+
+
+def _commit() -> str:
+    """The checkout's commit, with a plus if files were changed; empty outside of a checkout."""
+    here = Path(__file__).parent
+
+    def git(*arguments: str) -> str:
+        result = subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True)
+        return result.stdout.strip() if result.returncode == 0 else ""
+
+    try:
+        commit = git("rev-parse", "--short", "HEAD")
+        return commit + "+" if commit and git("status", "--porcelain", "-uno") else commit
+    except OSError:  # no git on this machine
+        return ""
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in _PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
