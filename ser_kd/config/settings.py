@@ -169,7 +169,7 @@ class StudentConfig:
     def problems(self) -> Problems:
         yamnet = ".tflite" if self.kind == "yamnet" and self.width == 1 else ".keras"
         if self.initial_weights and not self.initial_weights.endswith((".keras", yamnet)):
-            tflite = "with kind = 'yamnet' and width = 1.0, YAMNet (.tflite)"
+            tflite = "with student.kind = 'yamnet' and student.width = 1.0, YAMNet (.tflite)"
             yield "initial_weights", f"empty, a finished student (.keras) or, {tflite}"
 
 

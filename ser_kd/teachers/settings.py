@@ -57,7 +57,7 @@ class EnsembleTeacherConfig(MembersTeacherConfig):
 
     def problems(self) -> Problems:
         if self.student.initial_weights.endswith(".keras"):  # it may know clips that are held out
-            yield "student.initial_weights", "empty, or YAMNet (.tflite)"
+            yield "student.initial_weights", "empty or YAMNet (.tflite)"
         if self.augment.known_speaker_probability > 0:
             needed = "0: a teacher's statistics = 'speaker' is what it has"
             yield "augment.known_speaker_probability", needed
