@@ -31,7 +31,7 @@ FILES = {
     "SHA256SUMS",
 }
 SMALL = FOLDER / "small"
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 each = pytest.mark.parametrize("folder", [FOLDER, SMALL], ids=["pretrained", "small"])
 
 
