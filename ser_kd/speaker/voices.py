@@ -1,9 +1,9 @@
-"""Training that shows one student both cases: the speaker is a stranger, the speaker is known.
+"""Speaker normalisation in training: one student learns from strangers and from known speakers.
 
-A student that only ever saw frames standardised with the corpus's statistics gains less from its
-owner's, and one that only saw each speaker's own is lost without them. So each time a clip is
-drawn, so is how much is known of its speaker: nothing, or the statistics of 1, 3, ... or all clips
-of theirs (``ser_kd.speaker.statistics``), labels unseen.
+A student that was only trained on frames standardised with the corpus's statistics gains less from
+a known speaker's own, and one that was only trained with each speaker's own fails without them. So
+each time a clip is drawn, so is how much is known of its speaker: nothing, or the statistics of
+1, 3, ... or all of the speaker's clips (``ser_kd.speaker.statistics``). No label is used.
 """
 
 from collections import defaultdict
@@ -17,7 +17,7 @@ from ser_kd.speaker.statistics import VoiceStatistics
 KNOWN_CLIPS = (1, 3, 5, 10, 20, None)
 """How many clips of the speaker may be known; None: all."""
 _PRIOR_CLIPS = 2.0
-"""Less than in use (``owner.PRIOR_CLIPS``): training shows what lies further off, too."""
+"""Less than in use (``owner.PRIOR_CLIPS``): training covers what lies further off, too."""
 
 
 def drawn_voices(
@@ -28,11 +28,12 @@ def drawn_voices(
     draws: int,
     seed: int,
 ) -> np.ndarray:
-    """What may be known of the speaker of every clip.
+    """Draws what is known of the speaker of every clip.
 
     Args:
         arrays: Log-mel frames.
-        speakers: Who speaks, ``[clips]``; clips of nobody known (an empty name) stand alone.
+        speakers: Who speaks, ``[clips]``; a clip without a speaker (an empty name) counts as
+            a speaker of its own.
         mean_db: Of the corpus, ``[mels]``.
         deviation_db: The same.
         draws: How many per clip.
