@@ -25,7 +25,7 @@ from ser_kd.audio.windows import Windowing
 from ser_kd.distillation.logmel_network import LogMelPredictor
 from ser_kd.progress import say
 from ser_kd.runs.folder import Run
-from ser_kd.speaker.owner import OwnerStatistics, to_corpus
+from ser_kd.speaker.statistics import VoiceStatistics, to_corpus
 from ser_kd.students.frontend import PRIOR_CLIPS
 from ser_kd.students.saved import load_keras
 
@@ -57,9 +57,9 @@ def main() -> None:
         of_speaker[run_data.speakers[clip_id]].append(row)
 
     def voice(rows: list[int]) -> tuple[np.ndarray, np.ndarray]:
-        known = OwnerStatistics()
+        known = VoiceStatistics()
         for row in rows:
-            known = known.heard(arrays.clip(row))
+            known = known.after(arrays.clip(row))
         return known.voice(*corpus, parsed.prior_clips)
 
     plain, _ = predictor.predict(arrays)

@@ -18,7 +18,7 @@ from ser_kd.errors import UserError
 from ser_kd.inference.predictor import Prediction, Predictor, default_model, find_model
 from ser_kd.registry import load_object
 from ser_kd.speaker.adaptation import MIN_SPEECH_SHARE, learn_speech
-from ser_kd.speaker.owner import OwnerStatistics
+from ser_kd.speaker.statistics import VoiceStatistics
 from ser_kd.speaker.voice import Voice
 
 if TYPE_CHECKING:
@@ -83,8 +83,8 @@ class Model:
         """The prediction for an audio file, or for samples.
 
         Args:
-            clip: A file (WAV, FLAC, Ogg or MP3; any rate and number of channels, whose mean is
-                taken), or samples as ``probabilities`` takes them.
+            clip: A file (WAV, FLAC, Ogg or MP3, M4A where ffmpeg is installed; any rate and number
+                of channels, whose mean is taken), or samples as ``probabilities`` takes them.
             rate_hz: Of the samples; a file has its own.
             voice: What is known of who speaks.
 
@@ -116,7 +116,7 @@ class Model:
         given: Any = clips
         one = isinstance(given, str | Path) or (isinstance(given, np.ndarray) and given.ndim == 1)
         items = [given] if one else list(given)
-        known = OwnerStatistics()
+        known = VoiceStatistics()
         for item in items:
             known = learn_speech(known, self._clip(item, rate_hz), adaptation, frontend)
         if not known.clips:

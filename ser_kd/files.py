@@ -40,6 +40,11 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
+    """The content of a JSON file.
+
+    Raises:
+        ValueError: It is not JSON.
+    """
     return json.loads(path.read_text(encoding="utf-8"))
 
 

@@ -1,5 +1,6 @@
 """Decoding, resampling, 16-bit samples and digital silence: the only definition of each."""
 
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
@@ -9,6 +10,7 @@ import numpy.typing as npt
 import soundfile
 import soxr
 
+from ser_kd.audio import ffmpeg
 from ser_kd.errors import UserError
 from ser_kd.registry import load_object
 
@@ -45,7 +47,8 @@ def decode(
     """Reads an audio file as mono at ``sample_rate_hz``.
 
     Args:
-        path: WAV, FLAC, Ogg or MP3, any rate, any number of channels (their mean is taken).
+        path: WAV, FLAC, Ogg or MP3, any rate, any number of channels (their mean is taken); M4A
+            and others of ``ser_kd.audio.ffmpeg`` where ffmpeg is installed.
         sample_rate_hz: Of the result. Resampling is soxr's HQ, librosa's default.
         decoder: ``soundfile``; ``tensorflow_io`` is for the classic environment only, and reads
             less: no 64-bit, companded or compressed WAV, no Opus, and no file that is cut off.
@@ -69,7 +72,8 @@ def decode(
     except OSError as error:
         raise AudioError(f"{path}: cannot be read ({error.strerror})") from None
     if decoder == "soundfile":
-        waveform, rate_hz = _decode_soundfile(path)
+        through_ffmpeg = path.suffix.lower() in ffmpeg.SUFFIXES
+        waveform, rate_hz = (_decode_ffmpeg if through_ffmpeg else _decode_soundfile)(path)
     elif decoder == "tensorflow_io":
         waveform, rate_hz = _tensorflow_io()(path)
     else:
@@ -105,6 +109,16 @@ def _tensorflow_io() -> Callable[[Path], tuple[Waveform, int]]:
             "environment (constraints/classic.txt), or use 'soundfile'"
         ) from None
     return decoder
+
+
+def _decode_ffmpeg(path: Path) -> tuple[Waveform, int]:
+    with tempfile.TemporaryDirectory(prefix="ser_kd-") as folder:
+        wav = Path(folder, "sound.wav")
+        try:
+            ffmpeg.write_wav(path, wav)
+        except ffmpeg.FFmpegError as error:
+            raise AudioError(f"{path}: not readable as audio ({error})") from None
+        return _decode_soundfile(wav)
 
 
 def _decode_soundfile(path: Path) -> tuple[Waveform, int]:

@@ -11,7 +11,7 @@ from ser_kd.progress import say
 
 if TYPE_CHECKING:
     from ser_kd.inference.predictor import Prediction, Predictor
-    from ser_kd.speaker.owner_loop import OwnerLoop
+    from ser_kd.speaker.voice_loop import VoiceLoop
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,7 +45,7 @@ def add_voice_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def load(model: Path, voice: Path | None) -> "tuple[Predictor, OwnerLoop | None]":
+def load(model: Path, voice: Path | None) -> "tuple[Predictor, VoiceLoop | None]":
     """A model, and what lets it learn a voice.
 
     Raises:
@@ -105,7 +105,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _stream(
-    predictor: "Predictor", waveform: Any, loop: "OwnerLoop | None", path: Path, as_json: bool
+    predictor: "Predictor", waveform: Any, loop: "VoiceLoop | None", path: Path, as_json: bool
 ) -> Any:
     """The lines of a file that is taken as a microphone's sound, in chunks of a second."""
     from ser_kd.inference import streaming

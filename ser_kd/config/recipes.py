@@ -62,9 +62,7 @@ def config_from_dict(table: Mapping[str, Any], folder_of: FolderOf = lambda _: N
 
 
 def read_run_config(path: Path) -> Config:
-    """The config of a run, from its ``config.json``.
-
-    Removed settings without effect are dropped, renamed ones have their new names.
+    """The config of a run, from its ``config.json``, which may be of an earlier version.
 
     Raises:
         UserError: It is no such file; a removed setting was in use; as ``config_from_dict``.
@@ -76,7 +74,7 @@ def read_run_config(path: Path) -> Config:
     return config_from_dict(_without_removed(table))
 
 
-# Settings that were removed in 2026-11, and their values without effect.
+# Settings that were removed in 2026-11, their values without effect, and those with new names.
 _INT8_AWARE = {"epochs": 0, "learning_rate": 1e-4}
 _REMOVED = {"quantization": _INT8_AWARE, "averaged_epochs": 0, "logit_loss": "kl"}
 _RENAMED = {"calibration_clips": "representative_clips"}

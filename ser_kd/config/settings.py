@@ -77,12 +77,11 @@ class LogMelConfig:
 class AugmentConfig:
     """Random changes of the training windows, drawn anew every step (``ser_kd.audio.augment``).
 
-    ``noise_snr_db``, ``babble_snr_db``: signal-to-noise ratio of stationary noise and of babble
-    (four to seven other clips of the batch), a ratio of mean powers
-    (``ser_kd.audio.acoustics.add_noise``). A band limit removes what lies
-    below an edge drawn from ``low_cut_hz`` and above one from ``high_cut_hz``. ``microphone_db``:
-    standard deviation of a random frequency response. Of a known speaker the window is normalised
-    with the speaker's own statistics (``ser_kd.speaker.voices``); of students alone.
+    ``noise_snr_db``, ``babble_snr_db``: ratio of mean powers (``ser_kd.audio.acoustics.add_noise``)
+    to stationary noise and to babble (four to seven other clips of the batch). A band limit removes
+    what lies below an edge drawn from ``low_cut_hz`` and above one from ``high_cut_hz``.
+    ``microphone_db``: deviation of a random frequency response. Of a known speaker the window is
+    normalised with the speaker's own statistics (``ser_kd.speaker.voices``); of students alone.
     """
 
     shift_seconds: float = setting(1.0, at_least=0)

@@ -3,12 +3,8 @@
 File names are ``<actor>_<sentence>_<emotion>_<intensity>``, such as ``1001_IEO_ANG_HI.wav``.
 """
 
-import csv
-import gzip
 import re
-from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from ser_kd.config import CorpusConfig
 from ser_kd.corpora.clip import (
@@ -20,9 +16,9 @@ from ser_kd.corpora.clip import (
     existing_folder,
     keep_one_per_id,
 )
+from ser_kd.corpora.crema_d_tables import EMOTION_OF_DIMENSION, Tables
 from ser_kd.corpora.reader import CorpusFacts, Dimension, Reader
 from ser_kd.corpora.splits import tfds_speakers_split
-from ser_kd.errors import UserError
 
 LABELS = LABEL_ORDER
 LABEL_MAP = {label: label for label in LABELS}
@@ -65,28 +61,6 @@ FLAWED = {
     "1017_IWW_ANG_XX": "labelled twice: same audio as 1017_IWW_FEA_XX",
 }
 
-_DEMOGRAPHICS = "VideoDemographics.csv"
-_SUMMARY = "summaryTable.csv"
-_VOTES = "tabulatedVotes.csv"
-_EMOTION_OF_LETTER = {label[0]: label for label in LABELS}
-_INTENSITY_COLUMNS = {
-    "ANG": "meanAngerResp",
-    "DIS": "meanDisgustResp",
-    "FEA": "meanFearResp",
-    "HAP": "meanHappyResp",
-    "NEU": "meanNeutralResp",
-    "SAD": "meanSadResp",
-}
-_EMOTION_OF_DIMENSION = {
-    "anger": "ANG",
-    "disgust": "DIS",
-    "fear": "FEA",
-    "happiness": "HAP",
-    "neutral": "NEU",
-    "sadness": "SAD",
-}
-_CHANNEL_OF_ROW_ID = {"1": "voice", "2": "face", "3": "multimodal"}
-
 
 def read(folder: Path, metadata_dir: Path | None) -> Found:
     """Reads CREMA-D from its WAV folder, or from the checkout that holds ``AudioWAV/``.
@@ -100,8 +74,8 @@ def read(folder: Path, metadata_dir: Path | None) -> Found:
     perceived, channel -> emotions (several where tied); ``votes``: channel -> emotion -> count;
     ``vote_intensities``: channel -> emotion -> how strong it seemed to those who chose it, 0 to
     100 on average (only emotions that somebody chose; absent where the table has no such columns).
-    Channels are ``voice``, ``face`` and ``multimodal``. ``ratings`` (``crowd_intensities``) are
-    what a student learns as continuous targets.
+    Channels are ``voice``, ``face`` and ``multimodal``. ``ratings``
+    (``crema_d_tables.crowd_intensities``) are what a student learns as continuous targets.
 
     Raises:
         UserError: missing or empty folder, ``metadata_dir`` without any of the CSVs, bad CSV.
@@ -135,7 +109,7 @@ def audio_folder(folder: Path) -> Path:
 def _read_names(folder: Path, metadata_dir: Path | None) -> Found:
     folder = audio_folder(existing_folder(folder))
     files = audio_files(folder)
-    metadata = _Metadata(folder, metadata_dir)
+    metadata = Tables(folder, metadata_dir)
     clips, dropped = [], {}
     for path in files:
         match = _NAME.fullmatch(path.stem)
@@ -158,154 +132,6 @@ def _read_names(folder: Path, metadata_dir: Path | None) -> Found:
     return Found(tuple(kept.values()), dropped, folder)
 
 
-class _Metadata:
-    """The attributes from the CSVs, by speaker and by clip id."""
-
-    def __init__(self, folder: Path, metadata_dir: Path | None) -> None:
-        places = [
-            place / inner
-            for place in (folder, folder.resolve().parent)
-            for inner in ("", "metadata", "processedResults")
-        ]
-        if metadata_dir is not None:
-            given = [metadata_dir, metadata_dir / "processedResults"]
-            if not any(_find(name, given) for name in (_DEMOGRAPHICS, _SUMMARY, _VOTES)):
-                raise UserError(
-                    f"metadata folder {metadata_dir} holds none of {_DEMOGRAPHICS}, {_SUMMARY}, "
-                    f"{_VOTES} (or .gz): check the path"
-                )
-            places = given + places
-        self.of_speaker: dict[str, dict[str, Any]] = {}
-        self.of_clip: dict[str, dict[str, Any]] = {}
-        if path := _find(_DEMOGRAPHICS, places):
-            self._read_demographics(path)
-        if path := _find(_SUMMARY, places):
-            self._read_summary(path)
-        if path := _find(_VOTES, places):
-            self._read_votes(path)
-
-    def _read_demographics(self, path: Path) -> None:
-        for number, row in _rows(path, ("ActorID", "Age", "Sex", "Race", "Ethnicity")):
-            self.of_speaker[row["ActorID"]] = {
-                "age": _whole(row["Age"], path, number),
-                "sex": row["Sex"],
-                "race": row["Race"],
-                "ethnicity": row["Ethnicity"],
-            }
-
-    def _read_summary(self, path: Path) -> None:
-        columns = {"voice": "VoiceVote", "face": "FaceVote", "multimodal": "MultiModalVote"}
-        for number, row in _rows(path, ("FileName", *columns.values())):
-            try:
-                crowd_labels = {
-                    channel: tuple(_EMOTION_OF_LETTER[letter] for letter in row[name].split(":"))
-                    for channel, name in columns.items()
-                }
-            except KeyError as error:
-                raise UserError(
-                    f"{path}, row {number}: {error} is not a vote (one of A D F H N S, joined by :)"
-                ) from None
-            self.of_clip.setdefault(row["FileName"], {})["crowd_labels"] = crowd_labels
-
-    def _read_votes(self, path: Path) -> None:
-        for number, row in _rows(path, ("", *_EMOTION_OF_LETTER, "fileName")):
-            channel = _CHANNEL_OF_ROW_ID.get(row[""][:1])
-            if channel is None or len(row[""]) != 6:
-                raise UserError(
-                    f"{path}, row {number}: id {row['']!r} is none of 1xxxxx, 2xxxxx, 3xxxxx"
-                )
-            clip = self.of_clip.setdefault(row["fileName"], {})
-            votes = {
-                emotion: _whole(row[letter], path, number)
-                for letter, emotion in _EMOTION_OF_LETTER.items()
-            }
-            clip.setdefault("votes", {})[channel] = votes
-            if all(row.get(column) for column in _INTENSITY_COLUMNS.values()):
-                # -1 stands where nobody chose the emotion.
-                clip.setdefault("vote_intensities", {})[channel] = {
-                    emotion: _number(row[column], path, number)
-                    for emotion, column in _INTENSITY_COLUMNS.items()
-                    if votes[emotion]
-                }
-        for clip in self.of_clip.values():
-            if "votes" in clip:
-                clip["ratings"] = crowd_intensities(
-                    clip["votes"].get("voice", {}),
-                    clip.get("vote_intensities", {}).get("voice", {}),
-                )
-
-
-def crowd_intensities(votes: Mapping[str, int], strengths: Mapping[str, float]) -> dict[str, float]:
-    """How strongly listeners perceived each emotion from the voice alone.
-
-    Everybody named one emotion and its strength, 0 to 100. The table's mean is over those alone who
-    named it (one of eleven perceived joy, at 98: mean 98) and is missing where nobody did. Here it
-    is over all who listened, to whom the emotions that they did not name count 0: 8.9.
-
-    Args:
-        votes: Emotion -> how many named it.
-        strengths: Emotion -> mean strength to those who named it.
-
-    Returns:
-        Dimension -> 0 to 100; empty where there are no strengths.
-    """
-    if not strengths:
-        return {}
-    listeners = sum(votes.values())
-    return {
-        name: votes[label] * strengths.get(label, 0.0) / listeners
-        for name, label in _EMOTION_OF_DIMENSION.items()
-    }
-
-
-def _find(name: str, places: list[Path]) -> Path | None:
-    for place in places:
-        for path in (place / name, place / f"{name}.gz"):
-            if path.is_file():
-                return path
-    return None
-
-
-def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, Mapping[str, str]]]:
-    """Row number and row of a CSV that has at least ``columns``.
-
-    Raises:
-        UserError: unreadable, or a column is missing.
-    """
-    try:
-        with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as stream:
-            lines = stream.read().decode("utf-8-sig").splitlines()
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"cannot read {path} ({error}): mend it, or take it away (it is optional)"
-        ) from None
-    reader = csv.DictReader(lines)
-    missing = [name for name in columns if name not in (reader.fieldnames or ())]
-    if missing:
-        raise UserError(
-            f"{path} has no column {', '.join(map(repr, missing))}: mend it, or take it away "
-            "(it is optional)"
-        )
-    for number, row in enumerate(reader, start=2):
-        if any(row[name] is None for name in columns):
-            raise UserError(f"{path}, row {number}, is cut short: mend it, or take the file away")
-        yield number, row
-
-
-def _number(text: str, path: Path, number: int) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise UserError(f"{path}, row {number}: {text!r} is not a number") from None
-
-
-def _whole(text: str, path: Path, number: int) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise UserError(f"{path}, row {number}: {text!r} is not a whole number") from None
-
-
 def _official_split(corpus: Corpus, config: CorpusConfig) -> tuple[frozenset[str], frozenset[str]]:
     """The TFDS split of the 91 actors, whoever of them is on disk."""
     del corpus, config
@@ -319,7 +145,7 @@ READER = Reader(
     LABEL_MAP,
     split=_official_split,
     has_fixed_split=True,
-    dimensions=tuple(Dimension(name, 0.0, 100.0) for name in _EMOTION_OF_DIMENSION),
+    dimensions=tuple(Dimension(name, 0.0, 100.0) for name in EMOTION_OF_DIMENSION),
     facts=CorpusFacts(
         "CREMA-D (Cao et al., 2014)",
         "en",

@@ -1,6 +1,7 @@
 """Clip arrays -> ``tf.data`` batches of windows."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from ser_kd.audio.mel import mel_centres_hz
 from ser_kd.audio.windows import Windowing, padded
 from ser_kd.config import AugmentConfig, LogMelConfig
 from ser_kd.data.clip_arrays import ClipArrays
+from ser_kd.data.training_set import WEIGHT, TrainingSet
 
 _INT16 = 32_768.0
 
@@ -18,39 +20,56 @@ _INT16 = 32_768.0
 Transform = Callable[[Any, Any, dict[str, Any], Any], tuple[Any, dict[str, Any]]]
 
 
+def whole_windows(windows: Any, lengths: Any, targets: Any, seed: Any) -> Any:
+    """A ``Transform`` that leaves windows as they are."""
+    return windows, targets
+
+
+def whole_rows(windows: Any, lengths: Any, targets: Any, seed: Any) -> Any:
+    """A ``Transform`` for arrays with one cell per clip: that cell ``[batch, ...]``."""
+    return windows[:, 0], targets
+
+
+@dataclass(frozen=True)
+class BatchPlan:
+    """How batches are made of clips.
+
+    Attributes:
+        window: Length of a window along the arrays' first axis. Longer clips are cropped at random.
+        transform: ``(windows, real lengths, targets, seed) -> (x, y)``.
+        roll: Largest circular shift of the window, either way.
+        batches_per_bucket: If above 0, the clips of so many batches at a time are sorted by length,
+            so that a batch has clips of like length; the batches' order is random all the same.
+            Batches then differ in shape.
+    """
+
+    window: int = 1
+    transform: Transform = whole_rows
+    roll: int = 0
+    batches_per_bucket: int = 0
+
+
 def training_batches(
-    arrays: ClipArrays,
-    targets: Mapping[str, np.ndarray],
-    window: int,
-    roll: int,
-    transform: Transform,
-    batch_size: int,
-    seed: int,
-    epochs: range,
-    views: np.ndarray | None = None,
-    batches_per_bucket: int = 0,
+    training_set: TrainingSet, plan: BatchPlan, batch_size: int, seed: int, epochs: range
 ) -> tf.data.Dataset:
     """Batches for ``epochs``, one epoch after the other, each in its own random order.
 
     Order, crops, views and augmentation depend on (seed, epoch, step) only: a run that is resumed
     at an epoch sees what an uninterrupted one sees. Each epoch has ``clips // batch_size`` full
-    batches, in which a clip comes at most once, as one of its views.
+    batches, in which a clip comes at most once, as one of its views, each drawn equally often.
 
     Args:
-        arrays: Log-mel frames or samples of every view of every clip.
-        targets: Named arrays ``[len(arrays), ...]``, such as ``labels`` and ``teacher_logits``.
-        window: Length of a window along the arrays' first axis. Longer clips are cropped at random.
-        roll: Largest circular shift of the window, either way.
-        transform: ``(windows, real lengths, targets, seed) -> (x, y)``.
+        training_set: Clips and targets.
+        plan: How batches are made of them.
         batch_size: Clips per batch.
         seed: Of the whole run.
         epochs: Which epochs to yield.
-        views: int ``[clips, views]``: where in ``arrays`` (and ``targets``) the views of each clip
-            are; each is drawn equally often. None: every entry is a clip with no other view.
-        batches_per_bucket: If given, the clips of so many batches at a time are sorted by length,
-            so that a batch has clips of like length; the batches' order is random all the same.
+
+    Returns:
+        ``(x, y)``, ``y`` being a dict of targets, or ``(x, y, weights)`` where clips have weights.
     """
-    views = np.arange(len(arrays))[:, np.newaxis] if views is None else views
+    arrays, window, roll = training_set.arrays, plan.window, plan.roll
+    views = training_set.rows
     clips, views_per_clip = views.shape
     steps = max(1, clips // batch_size)
     batch_size = min(batch_size, clips)
@@ -58,23 +77,25 @@ def training_batches(
         values = tf.constant(arrays.values)
         offsets = tf.constant(arrays.offsets[:-1])
         lengths = tf.constant(arrays.lengths)
-        constants = {name: tf.constant(value) for name, value in targets.items()}
+        tensors = training_set.tensors()
+        constants = {name: tf.constant(value) for name, value in tensors.items()}
         places = tf.constant(views, tf.int64)
 
     def epoch_batches(epoch: Any) -> tf.data.Dataset:
         key = tf.stack([tf.constant(seed, tf.int64), epoch])
         order = tf.random.experimental.stateless_shuffle(tf.range(clips, dtype=tf.int64), seed=key)
         order = order[: steps * batch_size]
-        if batches_per_bucket:
+        if plan.batches_per_bucket:
             order = by_length(order)
         order = tf.reshape(order, [steps, batch_size])
-        if batches_per_bucket:
+        if plan.batches_per_bucket:
             order = tf.random.experimental.stateless_shuffle(order, seed=key + 1)
         numbers = epoch * steps + tf.range(steps, dtype=tf.int64)
         return tf.data.Dataset.from_tensor_slices((numbers, order))
 
     def by_length(order: Any) -> Any:
-        bucket = tf.range(steps * batch_size, dtype=tf.int64) // (batches_per_bucket * batch_size)
+        bucket_size = plan.batches_per_bucket * batch_size
+        bucket = tf.range(steps * batch_size, dtype=tf.int64) // bucket_size
         length = tf.gather(lengths, tf.gather(places[:, 0], order))
         longest = tf.reduce_max(length) + 1
         return tf.gather(order, tf.argsort(bucket * longest + length, stable=True))
@@ -99,7 +120,13 @@ def training_batches(
         windows = gather_windows(values, tf.gather(offsets, chosen), length, start, cells, arrays)
         windows.set_shape([batch_size, window, *arrays.values.shape[1:]])
         picked = {name: tf.gather(value, chosen) for name, value in constants.items()}
-        return transform(windows, tf.minimum(length - start, window), picked, seeds[2])
+        real = tf.minimum(length - start, window)
+        x, y = plan.transform(windows, real, picked, seeds[2])
+        if WEIGHT not in y:
+            return x, y
+        y = dict(y)
+        weights = y.pop(WEIGHT)
+        return x, y, weights
 
     # No Python here depends on a tensor: to translate it would take a tenth of a short training.
     as_it_is = tf.autograph.experimental.do_not_convert

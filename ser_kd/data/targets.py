@@ -285,6 +285,7 @@ def mean_dimensions(
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
+    """Probabilities over the last axis."""
     shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
     probs: np.ndarray = shifted / shifted.sum(axis=-1, keepdims=True)
     return probs

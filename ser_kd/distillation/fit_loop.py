@@ -15,6 +15,8 @@ import tensorflow as tf
 
 from ser_kd import files
 from ser_kd.config import FitConfig
+from ser_kd.data.batching import BatchPlan, training_batches
+from ser_kd.data.training_set import TrainingSet
 from ser_kd.distillation.distiller import Distiller
 from ser_kd.distillation.optimizer import LinearDecay, ScaledAdamW
 from ser_kd.errors import UserError
@@ -27,6 +29,7 @@ _BATCHES_AHEAD = 4
 
 
 def on_gpu() -> bool:
+    """Whether TensorFlow sees a GPU."""
     return bool(tf.config.list_physical_devices("GPU"))
 
 
@@ -94,6 +97,27 @@ def compile_for_training(
     model.compile(optimizer=optimizer, jit_compile="auto" if xla else False)
 
 
+@dataclass(frozen=True)
+class Job:
+    """One network's training.
+
+    Attributes:
+        fit: Epochs, batches, learning rate, label smoothing.
+        seed: Of the order of the clips and of augmentation; see ``network_seed``.
+        name: For the reader's eyes.
+        directory: Receives ``history.jsonl``, TensorBoard logs and, until the end, the state.
+        rate_scale: Variable path -> factor on the learning rate; None = 1 for all.
+        chosen_by: The score that is highest in the best epoch.
+    """
+
+    fit: FitConfig
+    seed: int
+    name: str
+    directory: Path
+    rate_scale: Callable[[str], float] | None = None
+    chosen_by: str = "ua"
+
+
 @dataclass
 class TrainingState:
     """What resuming needs: every variable, and the best epoch so far."""
@@ -143,14 +167,12 @@ class _EpochEnd(keras.callbacks.Callback):
     def __init__(
         self,
         state: TrainingState,
-        name: str,
-        config: FitConfig,
+        job: Job,
         score: Callable[[], Mapping[str, float]] | None,
-        chosen_by: str,
     ) -> None:
         super().__init__()
-        self.state, self.name, self.epochs, self.score = state, name, config.epochs, score
-        self.chosen_by = f"validation_{chosen_by}"
+        self.state, self.name, self.epochs, self.score = state, job.name, job.fit.epochs, score
+        self.chosen_by = f"validation_{job.chosen_by}"
         self.first = state.epochs_done
         self.start = time.monotonic()
         self.epoch_start = self.start
@@ -207,30 +229,20 @@ class _EpochEnd(keras.callbacks.Callback):
 
 def fit(
     model: Distiller,
-    batches: Callable[[range], tf.data.Dataset],
-    steps_per_epoch: int,
-    config: FitConfig,
-    directory: Path,
-    name: str,
+    training_set: TrainingSet,
+    plan: BatchPlan,
+    job: Job,
     score: Callable[[], Mapping[str, float]] | None = None,
-    rate_scale: Callable[[str], float] | None = None,
-    varying_shapes: bool = False,
-    chosen_by: str = "ua",
 ) -> int:
     """Trains ``model.student``, or goes on where an earlier call was interrupted.
 
     Args:
         model: A built distiller.
-        batches: Epoch numbers -> their batches, the same for the same numbers.
-        steps_per_epoch: Batches per epoch.
-        config: Epochs and learning rate.
-        directory: Receives ``history.jsonl``, TensorBoard logs and, until the end, the state.
-        name: For the reader's eyes.
-        score: Scores of the current student (``chosen_by`` among them). If given, the weights of
-            the best epoch are kept; without it, those of the last.
-        rate_scale: Variable path -> factor on the learning rate.
-        varying_shapes: Whether batches differ in shape.
-        chosen_by: The score that is highest in the best epoch.
+        training_set: Its labels are smoothed here.
+        plan: How batches are made of it.
+        job: Settings, seed, name, folder.
+        score: Scores of the current student (``job.chosen_by`` among them). If given, the weights
+            of the best epoch are kept; without it, those of the last.
 
     Returns:
         The epoch whose weights the student now has, from 1.
@@ -238,21 +250,31 @@ def fit(
     Raises:
         UserError: The loss is not finite.
     """
-    directory.mkdir(parents=True, exist_ok=True)
-    compile_for_training(model, config, steps_per_epoch, rate_scale, varying_shapes)
-    state = TrainingState(model, directory)
+    config = job.fit
+    job.directory.mkdir(parents=True, exist_ok=True)
+    steps_per_epoch = max(1, len(training_set) // config.batch_size)
+    varying_shapes = plan.batches_per_bucket > 0
+    compile_for_training(model, config, steps_per_epoch, job.rate_scale, varying_shapes)
+    state = TrainingState(model, job.directory)
     state.restore()
     if state.epochs_done:
-        say(f"  {name}: going on after epoch {state.epochs_done}")
+        say(f"  {job.name}: going on after epoch {state.epochs_done}")
     if state.epochs_done < config.epochs:
+        batches = training_batches(
+            training_set.smoothed(config.label_smoothing),
+            plan,
+            config.batch_size,
+            job.seed,
+            range(state.epochs_done, config.epochs),
+        )
         model.fit(
-            batches(range(state.epochs_done, config.epochs)).prefetch(_BATCHES_AHEAD),
+            batches.prefetch(_BATCHES_AHEAD),
             initial_epoch=state.epochs_done,
             epochs=config.epochs,
             steps_per_epoch=steps_per_epoch,
             verbose=0,
             shuffle=False,
-            callbacks=[_EpochEnd(state, name, config, score, chosen_by)],
+            callbacks=[_EpochEnd(state, job, score)],
         )
     if state.best_weights:
         model.student.set_weights(state.best_weights)

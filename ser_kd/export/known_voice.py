@@ -1,6 +1,6 @@
 """Known voices in the waveform model: two pieces of float arithmetic, and their check.
 
-``ser_kd.speaker.owner`` says what they compute.
+``ser_kd.speaker.statistics`` says what they compute.
 """
 
 import dataclasses
@@ -16,11 +16,11 @@ from ser_kd import metrics
 from ser_kd.audio.logmel import LogMel
 from ser_kd.config import LogMelConfig
 from ser_kd.export.reference import Logits, Reference, in_batches
-from ser_kd.speaker.owner import (
+from ser_kd.speaker.statistics import (
     AT_FLOOR_DB,
     CLASSIFY_OWNER,
     LISTEN_TO_OWNER,
-    OwnerStatistics,
+    VoiceStatistics,
     sounding,
     to_corpus,
 )
@@ -106,14 +106,14 @@ def compare_known_voices(
     """
     model, logmel = TFLiteModel(path), LogMel(config)
     speakers = [reference.speakers[clip] for clip in reference.clips]
-    found: defaultdict[str, OwnerStatistics] = defaultdict(OwnerStatistics)
-    expected: defaultdict[str, OwnerStatistics] = defaultdict(OwnerStatistics)
+    found: defaultdict[str, VoiceStatistics] = defaultdict(VoiceStatistics)
+    expected: defaultdict[str, VoiceStatistics] = defaultdict(VoiceStatistics)
     for speaker, pcm in zip(speakers, _rows(reference), strict=True):
         sums = model.run(LISTEN_TO_OWNER, pcm=pcm)
         total, squares, frames = (sums[name] for name in SUMS)
         found[speaker] = found[speaker].added(float(frames[0]), total, squares)
         sound = sounding(np.asarray(logmel(pcm)), config.floor_db)
-        expected[speaker] = expected[speaker].heard(sound)
+        expected[speaker] = expected[speaker].after(sound)
     voices, their_voices = (
         {speaker: np.stack(_voice(known, corpus)) for speaker, known in statistics.items()}
         for statistics in (found, expected)
@@ -159,7 +159,7 @@ def _rows(reference: Reference) -> Iterator[np.ndarray]:
         yield from batch[:, np.newaxis]
 
 
-def _voice(known: OwnerStatistics, corpus: Corpus) -> tuple[np.ndarray, np.ndarray]:
+def _voice(known: VoiceStatistics, corpus: Corpus) -> tuple[np.ndarray, np.ndarray]:
     return known.voice(corpus.mean_db, corpus.deviation_db, corpus.prior_clips)
 
 

@@ -15,7 +15,7 @@ from ser_kd.export.frontend import FrontEnd
 from ser_kd.export.known_voice import STATISTICS, SUMS, MoveToCorpus, SumFrames
 from ser_kd.export.model_file import store_as_float16
 from ser_kd.progress import say
-from ser_kd.speaker.owner import CLASSIFY_OWNER, LISTEN_TO_OWNER
+from ser_kd.speaker.statistics import CLASSIFY_OWNER, LISTEN_TO_OWNER
 from ser_kd.students.frontend import Corpus, Frontend
 
 WAVEFORM = "waveform"
@@ -57,7 +57,8 @@ def write_waveform_model(
     """Writes ``student_waveform.tflite``: front end, the very int8 student, softmax, in one graph.
 
     Two more graphs share their constants with it: one moves a known voice's frames to the corpus
-    on their way into the student, one sums up what is known of a voice (``ser_kd.speaker.owner``).
+    on their way into the student, one sums up what is known of a voice
+    (``ser_kd.speaker.statistics``).
 
     ``labels.txt`` and ``frontend.json`` travel inside of it, as the zip archive at its end that
     TensorFlow Lite calls associated files (``unzip student_waveform.tflite labels.txt``).

@@ -13,9 +13,9 @@ from ser_kd.audio.decoding import decode, is_silent, to_float, to_int16
 from ser_kd.errors import UserError
 from ser_kd.registry import load_object
 from ser_kd.speaker.adaptation import Adaptation
-from ser_kd.speaker.owner import CLASSIFY_OWNER
-from ser_kd.speaker.owner_loop import OwnerLoop
+from ser_kd.speaker.statistics import CLASSIFY_OWNER
 from ser_kd.speaker.voice import Voice
+from ser_kd.speaker.voice_loop import VoiceLoop
 from ser_kd.students.frontend import Frontend, find_frontend
 
 STUDENTS = {
@@ -200,7 +200,7 @@ class Predictor:
         return self.predict(path).probabilities
 
 
-def load_with_voice(model: Path, path: Path) -> tuple[Predictor, OwnerLoop]:
+def load_with_voice(model: Path, path: Path) -> tuple[Predictor, VoiceLoop]:
     """A predictor that knows one voice as far as a file does, and what lets it learn.
 
     Raises:
@@ -208,7 +208,7 @@ def load_with_voice(model: Path, path: Path) -> tuple[Predictor, OwnerLoop]:
             file is damaged or of another front end.
     """
     plain = Predictor.load(model)
-    loop = OwnerLoop(path, plain.adaptation_or_error(model), plain.frontend)
+    loop = VoiceLoop(path, plain.adaptation_or_error(model), plain.frontend)
     return Predictor(loop.predict_windows, plain.labels, plain.frontend, plain.adaptation), loop
 
 

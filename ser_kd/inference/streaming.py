@@ -1,7 +1,7 @@
 """A stream of samples becomes a stream of answers: windows, voice activity, smoothing.
 
 The reference for an app: no device, no file, no clock, and every answer depends on the samples
-heard so far, not on how they were cut into chunks.
+that have come so far, not on how they were cut into chunks.
 """
 
 import json
@@ -31,7 +31,7 @@ class Frontend(Protocol):
 
 @dataclass(frozen=True)
 class Update:
-    """What is heard at one moment.
+    """The prediction at one moment.
 
     Attributes:
         time_seconds: End of the window, counted from the start of the stream.
@@ -49,7 +49,7 @@ class Update:
 class Streamer:
     """Windows of the latest audio, one every ``hop_seconds``.
 
-    A window is the last ``frontend.window_samples`` samples. As long as fewer were heard, they
+    A window is the last ``frontend.window_samples`` samples. As long as fewer have come, they
     stand at its beginning and zeros follow, just as in evaluation; the first update waits for 1 s
     of audio (or a window, if that is shorter). Without speech in the window the model is not
     asked.
@@ -65,10 +65,10 @@ class Streamer:
         frontend: The model's rate and window.
         hop_seconds: Distance of the updates, above 0.
         smoothing_seconds: Time constant; 0 = no smoothing.
-        gate: Says what speech is.
-        learn: Hears float32 ``[samples]``, up to a window of them, after the answer for a window
+        detector: Says what speech is.
+        learn: Is given float32 ``[samples]``, up to a window of them, after the answer for a window
             with speech, and says whether it could use them; what it used it never hears again
-            (``OwnerLoop.learn``).
+            (``VoiceLoop.learn``).
 
     Raises:
         ValueError: A time is out of range.
@@ -81,7 +81,7 @@ class Streamer:
         frontend: Frontend,
         hop_seconds: float = 0.5,
         smoothing_seconds: float = 1.0,
-        gate: VoiceActivityDetector | None = None,
+        detector: VoiceActivityDetector | None = None,
         learn: Callable[[np.ndarray], bool] | None = None,
     ) -> None:
         self._rate_hz = frontend.sample_rate_hz
@@ -94,17 +94,17 @@ class Streamer:
         self._hop_samples = round(hop_seconds * self._rate_hz)
         self._first_samples = min(round(_FIRST_SECONDS * self._rate_hz), self._window_samples)
         self._smoothing_seconds = smoothing_seconds
-        self._gate = gate or VoiceActivityDetector()
+        self._detector = detector or VoiceActivityDetector()
         self._learn = learn
         self._learnt_samples = 0  # of the stream; what came before is not to be learnt from again
         self._recent = np.zeros(0, np.float32)  # the last window, up to the last hop
         self._parts: list[np.ndarray] = []  # what came after it
-        self._heard_samples = 0
+        self._received_samples = 0
         self._update_samples = 0  # of the last update
         self._probs: np.ndarray | None = None
 
     def push(self, samples: np.ndarray) -> list[Update]:
-        """Hears more.
+        """Takes more samples.
 
         Args:
             samples: float32 ``[samples]`` in -1..1 at the model's rate, as many as there are.
@@ -123,17 +123,17 @@ class Streamer:
             )
         if not np.isfinite(samples).all():
             raise UserError("the stream holds samples that are not finite numbers")
-        # 16 bits, as evaluation hears it. The result is a copy: callers may reuse their buffer.
+        # 16 bits, as in evaluation. The result is a copy: callers may reuse their buffer.
         samples = to_float(to_int16(samples))
         updates = []
         while len(samples):
-            missing = self._hop_samples - self._heard_samples % self._hop_samples
+            missing = self._hop_samples - self._received_samples % self._hop_samples
             part, samples = samples[:missing], samples[missing:]
             self._parts.append(part)
-            self._heard_samples += len(part)
+            self._received_samples += len(part)
             if len(part) == missing:
                 self._collect()
-                if self._heard_samples >= self._first_samples:
+                if self._received_samples >= self._first_samples:
                     updates.append(self._update())
         return updates
 
@@ -142,9 +142,9 @@ class Streamer:
 
         Returns:
             One last update, for the window that ends with the stream; none if the last update was
-            for that window already, or if nothing was heard.
+            for that window already, or if nothing came.
         """
-        if self._heard_samples == self._update_samples:
+        if self._received_samples == self._update_samples:
             return []
         self._collect()
         return [self._update(last=True)]
@@ -155,11 +155,11 @@ class Streamer:
         self._parts = []
 
     def _update(self, last: bool = False) -> Update:
-        elapsed_seconds = (self._heard_samples - self._update_samples) / self._rate_hz
-        self._update_samples = self._heard_samples
-        time_seconds = self._heard_samples / self._rate_hz
-        share = self._gate.speech_share(self._recent, self._rate_hz)
-        if share < self._gate.min_share:
+        elapsed_seconds = (self._received_samples - self._update_samples) / self._rate_hz
+        self._update_samples = self._received_samples
+        time_seconds = self._received_samples / self._rate_hz
+        share = self._detector.speech_share(self._recent, self._rate_hz)
+        if share < self._detector.min_share:
             self._probs = None
             return Update(time_seconds, None, None, share)
         window = np.zeros((1, self._window_samples), np.float32)
@@ -174,10 +174,10 @@ class Streamer:
 
     def _let_learn(self, last: bool) -> None:
         """Offers what is new once it fills a window, or at the end of the stream."""
-        new = min(self._heard_samples - self._learnt_samples, self._window_samples)
+        new = min(self._received_samples - self._learnt_samples, self._window_samples)
         enough = self._first_samples if last else self._window_samples
         if self._learn and new >= enough and self._learn(self._recent[-new:]):
-            self._learnt_samples = self._heard_samples
+            self._learnt_samples = self._received_samples
 
 
 def line(update: Update, labels: tuple[str, ...], as_json: bool = False, file: str = "") -> str:

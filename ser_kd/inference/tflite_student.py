@@ -7,7 +7,7 @@ import numpy as np
 from ser_kd.audio.mel import NumpyLogMel
 from ser_kd.data.targets import softmax
 from ser_kd.speaker.adaptation import LogMelAdaptation, WaveformAdaptation
-from ser_kd.speaker.owner import CLASSIFY_OWNER, LISTEN_TO_OWNER
+from ser_kd.speaker.statistics import CLASSIFY_OWNER, LISTEN_TO_OWNER
 from ser_kd.students.frontend import Frontend
 from ser_kd.tflite.interpreters import TFLiteModel
 

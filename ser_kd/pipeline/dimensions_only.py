@@ -18,13 +18,12 @@ import numpy as np
 from ser_kd.audio.windows import Windowing
 from ser_kd.config import Config, teacher_order
 from ser_kd.data.targets import Targets, mean_dimensions
+from ser_kd.data.training_set import TrainingSet
 from ser_kd.distillation import fit_loop
-from ser_kd.distillation.dimensional import (
-    TEACHER_DIMENSIONS,
-    DimensionalDistiller,
-    DimensionPredictor,
-)
+from ser_kd.distillation.dimensional import DimensionPredictor
+from ser_kd.distillation.distiller import Distiller
 from ser_kd.distillation.logmel_network import fit_logmel_network, new_logmel_network
+from ser_kd.distillation.terms import ConcordanceTerm
 from ser_kd.errors import UserError
 from ser_kd.evaluation import run_dimensions
 from ser_kd.export.dimensional import export_dimensions
@@ -34,7 +33,7 @@ from ser_kd.pipeline.teachers import all_teacher_targets
 from ser_kd.progress import say
 from ser_kd.runs.data import RunData
 from ser_kd.runs.folder import DISTILLED, RATINGS_ALONE, Run
-from ser_kd.students.heads import DIMENSIONS, dimensional_student
+from ser_kd.students.heads import dimensional_student
 
 
 def train(config: Config, run_dir: Path | None = None) -> None:
@@ -143,41 +142,27 @@ def _student(
     def train() -> keras.Model:
         config, dimensions = run.config, run.config.dimensions
         training = run_data.training_logmel
-        targets = {
-            "labels": run_data.one_hot(training.ids),
-            DIMENSIONS: run_data.ratings(training.ids),
-            **({} if predicted is None else {TEACHER_DIMENSIONS: predicted}),
-            **known_voices(run_data),
-        }
-        views = run_data.student_rows(with_unlabelled=predicted is not None)
-        seed = fit_loop.network_seed(config.seed, "student")
-        body = new_logmel_network(
+        training_set = TrainingSet(
             training,
-            targets["labels"],
-            views,
-            config.student,
-            config.audio,
-            config.logmel,
-            seed,
+            run_data.one_hot(training.ids),
+            run_data.student_rows(with_unlabelled=predicted is not None),
+            dimensions=run_data.ratings(training.ids),
+            teacher_dimensions=predicted,
+            voices=known_voices(run_data),
         )
+        seed = fit_loop.network_seed(config.seed, "student")
+        body = new_logmel_network(training_set, config.student, config.audio, config.logmel, seed)
         model = dimensional_student(body, len(run_data.dimensions), dimensions.dropout)
         validation = run_data.logmel.select(run_data.ids("validation"))
         predictor = DimensionPredictor(model, Windowing.of(config.audio, config.logmel))
-        weights = dimensions.weight, 0.0 if predicted is None else dimensions.teacher_weight
+        taught = 0.0 if predicted is None else dimensions.teacher_weight
         fit_logmel_network(
-            DimensionalDistiller(model, *weights, name=name),
-            training,
-            targets,
-            config.fit,
+            Distiller(model, [ConcordanceTerm(dimensions.weight, taught)], name=name),
+            training_set,
+            fit_loop.Job(config.fit, seed, name, path.parent, chosen_by="ccc"),
             config.augment,
             config.logmel,
-            1.0,
-            seed,
-            name,
-            path.parent,
-            functools.partial(predictor.score, validation, run_data.ratings(validation.ids)),
-            views,
-            chosen_by="ccc",
+            score=functools.partial(predictor.score, validation, run_data.ratings(validation.ids)),
         )
         return model
 

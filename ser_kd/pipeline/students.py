@@ -1,5 +1,6 @@
 """The students' half of a run: one from labels alone, one from labels and teachers."""
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,22 +10,26 @@ import numpy as np
 
 from ser_kd import files
 from ser_kd.audio.augment import VOICES
-from ser_kd.config import LABELS_ONLY, DistillConfig
+from ser_kd.audio.windows import Windowing
+from ser_kd.config import LABELS_ONLY, Config, DistillConfig
 from ser_kd.data.clip_arrays import feature_statistics
 from ser_kd.data.targets import Targets, mean_dimensions, mix_teachers
+from ser_kd.data.training_set import EmbeddingTargets, TrainingSet
 from ser_kd.distillation import fit_loop
-from ser_kd.distillation.dimensional import TEACHER_DIMENSIONS
-from ser_kd.distillation.distiller import LiveTeaching
-from ser_kd.distillation.logmel_network import train_logmel_network
-from ser_kd.distillation.multi_task import categories_of
-from ser_kd.distillation.projections import embedding_targets
+from ser_kd.distillation.distiller import Distiller
+from ser_kd.distillation.logmel_network import (
+    LogMelPredictor,
+    fit_logmel_network,
+    new_logmel_network,
+)
+from ser_kd.distillation.terms import ConcordanceTerm, EmbeddingTerm, LabelTerm, LogitTerm, Term
 from ser_kd.progress import say
 from ser_kd.runs.data import RunData
 from ser_kd.runs.folder import DISTILLED, LABELS_ALONE, Run
 from ser_kd.speaker.voices import drawn_voices
-from ser_kd.students.heads import DIMENSIONS
+from ser_kd.students.heads import categories_of, multi_task_student
 from ser_kd.students.saved import load_keras
-from ser_kd.teachers.live import live_teaching
+from ser_kd.teachers.live import LiveTeaching, live_teaching
 
 # Of a clip, how much may be known of its speaker: kept in memory, 0.5 kB each.
 _DRAWS = 8
@@ -39,7 +44,8 @@ def distilled_student(run: Run, run_data: RunData, targets: Mapping[str, Targets
     part in the label term.
     """
     name = DISTILLED if targets else LABELS_ALONE
-    return _student(run, run_data, run.directory, _teaching(run, run_data, targets), name)
+    teaching = _teaching(run, run_data, targets) if targets else _Teaching()
+    return _student(run, run_data, run.directory, teaching, name)
 
 
 def baseline_student(run: Run, run_data: RunData) -> keras.Model:
@@ -66,66 +72,74 @@ def find_or_train(path: Path, name: str, train: Callable[[], keras.Model]) -> ke
 
 @dataclass(frozen=True)
 class _Teaching:
-    """What a student learns from: weights of the loss, stored predictions, live teachers."""
+    """What a student learns beside labels and ratings, and the weights of it all.
+
+    Attributes:
+        distill: Weights and temperature.
+        logits: The mixed predictions of teachers that are stored, ``[rows, classes]``.
+        embeddings: By teacher.
+        dimensions: The teachers' mean, ``[rows, dimensions]``.
+        live: Teachers that are asked at every step.
+    """
 
     distill: DistillConfig = LABELS_ONLY
-    taught: Mapping[str, np.ndarray] = field(default_factory=dict)
+    logits: np.ndarray | None = None
+    embeddings: Mapping[str, EmbeddingTargets] = field(default_factory=dict)
+    dimensions: np.ndarray | None = None
     live: LiveTeaching | None = None
+
+    @property
+    def reaches_unlabelled(self) -> bool:
+        """Whether speech without labels has anything to teach."""
+        return self.distill.logit_weight > 0 or self.dimensions is not None
 
 
 def _teaching(run: Run, run_data: RunData, targets: Mapping[str, Targets]) -> _Teaching:
-    if not targets:
-        return _Teaching()
     ids, views = run_data.predicted_views
-    config, taught = run.config.distill, {}
-    weights = config.teachers or dict.fromkeys(targets, 1.0)
-    stored = {name: targets[name] for name in weights if not run.config.teachers[name].live}
+    config, distill = run.config, run.config.distill
+    weights = distill.teachers or dict.fromkeys(targets, 1.0)
+    stored = {name: targets[name] for name in weights if not config.teachers[name].live}
+    embeddings = {
+        name: EmbeddingTargets.of(targets[name], targets[name].rows_of(ids, name, views), name)
+        for name, weight in distill.embedding_weights.items()
+        if weight > 0
+    }
+    logits, dimensions = None, None
     if stored:
-        taught["teacher_logits"] = mix_teachers(stored, weights, ids, config.temperature, views)
-    for name, weight in config.embedding_weights.items():
-        if weight > 0:
-            taught |= embedding_targets(
-                targets[name], targets[name].rows_of(ids, name, views), name
-            )
-    if run.config.dimensions.teacher_weight > 0:
-        taught[TEACHER_DIMENSIONS] = mean_dimensions(targets, ids, views)
-    return _Teaching(config, taught, live_teaching(run, weights))
+        logits = mix_teachers(stored, weights, ids, distill.temperature, views)
+    if config.dimensions.teacher_weight > 0:
+        dimensions = mean_dimensions(targets, ids, views)
+    return _Teaching(distill, logits, embeddings, dimensions, live_teaching(run, weights))
 
 
 def _student(
     run: Run, run_data: RunData, directory: Path, teaching: _Teaching, name: str
 ) -> keras.Model:
     def train() -> keras.Model:
-        config, training = run.config, run_data.training_logmel
-        validation = run_data.logmel.select(run_data.ids("validation"))
-        ratings = {DIMENSIONS: run_data.ratings(training.ids)} if run_data.dimensions else {}
-        model = train_logmel_network(
-            training,
-            {
-                "labels": run_data.one_hot(training.ids),
-                **ratings,
-                **teaching.taught,
-                **known_voices(run_data),
-            },
-            config.student,
-            config.fit,
-            config.augment,
-            teaching.distill,
-            config.audio,
-            config.logmel,
-            # The same for every student of a run: only what they are taught differs.
-            fit_loop.network_seed(config.seed, "student"),
-            name,
-            directory,
-            (validation, run_data.one_hot(validation.ids).argmax(1)),
-            run_data.student_rows(
-                with_unlabelled=teaching.distill.logit_weight > 0
-                or TEACHER_DIMENSIONS in teaching.taught
-            ),
-            config.dimensions,
-            teaching.live,
+        config = run.config
+        training_set = _training_set(run_data, teaching)
+        # The same for every student of a run: only what they are taught differs.
+        seed = fit_loop.network_seed(config.seed, "student")
+        student = new_logmel_network(
+            training_set, config.student, config.audio, config.logmel, seed
         )
-        if not ratings:
+        predictor = LogMelPredictor(student, Windowing.of(config.audio, config.logmel))
+        model = student
+        if run_data.dimensions:
+            count, dropout = len(run_data.dimensions), config.dimensions.dropout
+            model = multi_task_student(student, count, dropout)
+        validation = run_data.logmel.select(run_data.ids("validation"))
+        truth = run_data.one_hot(validation.ids).argmax(1)
+        fit_logmel_network(
+            Distiller(model, _terms(config, run_data, teaching), name=name),
+            training_set,
+            fit_loop.Job(config.fit, seed, name, directory),
+            config.augment,
+            config.logmel,
+            teaching.distill.temperature,
+            functools.partial(predictor.score, validation, truth),
+        )
+        if not run_data.dimensions:
             return model
         with files.atomic(directory / run.dimensions_path.name) as partial:
             model.save(partial)
@@ -134,14 +148,43 @@ def _student(
     return find_or_train(directory / run.student_path.name, name, train)
 
 
-def known_voices(run_data: RunData) -> dict[str, np.ndarray]:
-    """What may be known of the training clips' speakers, where the students are to see that."""
+def _training_set(run_data: RunData, teaching: _Teaching) -> TrainingSet:
+    training = run_data.training_logmel
+    return TrainingSet(
+        training,
+        run_data.one_hot(training.ids),
+        run_data.student_rows(with_unlabelled=teaching.reaches_unlabelled),
+        teaching.logits,
+        teaching.embeddings,
+        run_data.ratings(training.ids) if run_data.dimensions else None,
+        teaching.dimensions,
+        voices=known_voices(run_data),
+    )
+
+
+def _terms(config: Config, run_data: RunData, teaching: _Teaching) -> list[Term]:
+    distill, live = teaching.distill, teaching.live
+    terms: list[Term] = [LabelTerm(distill.label_weight)]
+    if distill.logit_weight > 0:
+        asked = (live.network, live.share) if live else ()
+        terms.append(LogitTerm(distill.logit_weight, distill.temperature, *asked))
+    for name, targets in teaching.embeddings.items():
+        weight, loss = distill.embedding_weights[name], distill.embedding_loss
+        terms.append(EmbeddingTerm(weight, name, targets.spaces, targets.size, loss))
+    if run_data.dimensions:
+        taught = 0.0 if teaching.dimensions is None else config.dimensions.teacher_weight
+        terms.append(ConcordanceTerm(config.dimensions.weight, taught))
+    return terms
+
+
+def known_voices(run_data: RunData) -> np.ndarray | None:
+    """What may be known of the training clips' speakers; None where students never see that."""
     config = run_data.config
     if config.augment.known_speaker_probability == 0:
-        return {}
+        return None
     training = run_data.training_logmel
     labelled = run_data.student_rows(with_unlabelled=False)[:, 0]
     speakers = [run_data.speakers.get(clip_id, "") for clip_id in training.ids]
     seed = fit_loop.network_seed(config.seed, VOICES)
     statistics = feature_statistics(training.take(labelled))
-    return {VOICES: drawn_voices(training, speakers, *statistics, _DRAWS, seed)}
+    return drawn_voices(training, speakers, *statistics, _DRAWS, seed)

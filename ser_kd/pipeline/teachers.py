@@ -2,7 +2,7 @@
 
 from ser_kd.config import teacher_order
 from ser_kd.data.targets import Targets, mean_dimensions
-from ser_kd.distillation.projections import embedding_targets
+from ser_kd.data.training_set import EmbeddingTargets
 from ser_kd.errors import UserError
 from ser_kd.runs.data import RunData
 from ser_kd.runs.folder import Run
@@ -33,7 +33,7 @@ def all_teacher_targets(run: Run, run_data: RunData) -> dict[str, Targets]:
         if name in (config.distill.teachers or config.teachers):
             targets[name].logits_of(ids, name, views)
         if config.distill.embedding_weights.get(name, 0.0) > 0:
-            embedding_targets(targets[name], targets[name].rows_of(ids, name, views), name)
+            EmbeddingTargets.of(targets[name], targets[name].rows_of(ids, name, views), name)
     if config.dimensions.teacher_weight > 0:
         mean_dimensions(targets, ids, views)
     return {name: targets[name] for name in config.teachers}

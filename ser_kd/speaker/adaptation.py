@@ -9,10 +9,10 @@ import numpy as np
 
 from ser_kd.audio.decoding import to_float, to_int16
 from ser_kd.audio.voice_activity import VoiceActivityDetector
-from ser_kd.speaker.owner import (
+from ser_kd.speaker.statistics import (
     CLASSIFY_OWNER,
     LISTEN_TO_OWNER,
-    OwnerStatistics,
+    VoiceStatistics,
     sounding,
     to_corpus,
 )
@@ -43,7 +43,7 @@ class Adaptation(Protocol):
         """
 
     def sums(self, windows: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-        """What ``OwnerStatistics.added`` takes.
+        """What ``VoiceStatistics.added`` takes.
 
         Returns:
             How many frames of the windows sound, their sum ``[mels]`` in dB, and the sum of their
@@ -116,12 +116,12 @@ class WaveformAdaptation:
 
 
 def learn_speech(
-    known: OwnerStatistics,
+    known: VoiceStatistics,
     waveform: np.ndarray,
     adaptation: Adaptation,
     frontend: Frontend,
-    gate: VoiceActivityDetector | None = None,
-) -> OwnerStatistics:
+    detector: VoiceActivityDetector | None = None,
+) -> VoiceStatistics:
     """The statistics after what is speech in one more clip.
 
     Parts of at most a window are judged, and counted as clips, for themselves.
@@ -131,16 +131,16 @@ def learn_speech(
         waveform: float32 ``[samples]`` in -1..1 at the student's rate, without padding.
         adaptation: Of the student.
         frontend: The same.
-        gate: Says what is speech; None = one with ``MIN_SPEECH_SHARE``.
+        detector: Says what is speech; None = one with ``MIN_SPEECH_SHARE``.
 
     Returns:
         ``known`` itself where there is no speech.
     """
-    gate = gate or VoiceActivityDetector(min_share=MIN_SPEECH_SHARE)
+    detector = detector or VoiceActivityDetector(min_share=MIN_SPEECH_SHARE)
     samples = frontend.window_samples
-    heard = to_float(to_int16(waveform))
-    for part in np.array_split(heard, max(1, math.ceil(len(heard) / samples))):
-        if gate.speech_share(part, frontend.sample_rate_hz) >= gate.min_share:
+    rounded = to_float(to_int16(waveform))
+    for part in np.array_split(rounded, max(1, math.ceil(len(rounded) / samples))):
+        if detector.speech_share(part, frontend.sample_rate_hz) >= detector.min_share:
             window = np.zeros((1, samples), np.float32)
             window[0, : len(part)] = part
             known = known.added(*adaptation.sums(window))

@@ -10,7 +10,7 @@ import numpy as np
 
 from ser_kd import files
 from ser_kd.errors import UserError
-from ser_kd.speaker.owner import OwnerStatistics
+from ser_kd.speaker.statistics import VoiceStatistics
 from ser_kd.students.frontend import Corpus
 
 _FORMAT = 1
@@ -27,7 +27,7 @@ class Voice:
         mel_bands: What the bands are; a model with others cannot use them.
     """
 
-    statistics: OwnerStatistics
+    statistics: VoiceStatistics
     mel_bands: Mapping[str, float]
 
     @property
@@ -79,7 +79,7 @@ class Voice:
         except (OSError, ValueError) as error:
             raise UserError(f"{path}: no voice statistics ({error}); delete it") from None
         try:
-            known = OwnerStatistics(
+            known = VoiceStatistics(
                 float(facts["clips"]),
                 float(facts["frames"]),
                 np.array(facts["total"], np.float64),

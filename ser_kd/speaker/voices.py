@@ -3,7 +3,7 @@
 A student that only ever saw frames standardised with the corpus's statistics gains less from its
 owner's, and one that only saw each speaker's own is lost without them. So each time a clip is
 drawn, so is how much is known of its speaker: nothing, or the statistics of 1, 3, ... or all clips
-of theirs (``ser_kd.speaker.owner``), labels unseen.
+of theirs (``ser_kd.speaker.statistics``), labels unseen.
 """
 
 from collections import defaultdict
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ser_kd.data.clip_arrays import ClipArrays
-from ser_kd.speaker.owner import OwnerStatistics
+from ser_kd.speaker.statistics import VoiceStatistics
 
 KNOWN_CLIPS = (1, 3, 5, 10, 20, None)
 """How many clips of the speaker may be known; None: all."""
@@ -46,7 +46,7 @@ def drawn_voices(
     rows_of = defaultdict(list)
     for row, speaker in enumerate(speakers):
         rows_of[speaker or f"clip {row}"].append(row)
-    sums = [OwnerStatistics().heard(arrays.clip(row)) for row in range(len(arrays))]
+    sums = [VoiceStatistics().after(arrays.clip(row)) for row in range(len(arrays))]
     result = np.empty((len(arrays), draws, 2, len(mean_db)), np.float32)
     for rows in rows_of.values():
         for row in rows:
@@ -61,8 +61,8 @@ def drawn_voices(
     return result
 
 
-def _together(parts: Sequence[OwnerStatistics]) -> OwnerStatistics:
-    return OwnerStatistics(
+def _together(parts: Sequence[VoiceStatistics]) -> VoiceStatistics:
+    return VoiceStatistics(
         sum(part.clips for part in parts),
         sum(part.frames for part in parts),
         np.sum([part.total for part in parts], axis=0),

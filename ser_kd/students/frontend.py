@@ -72,7 +72,8 @@ class Frontend:
     See ``ser_kd.config.AudioConfig`` and ``LogMelConfig``. ``frames`` is the number of log-mel
     frames in a window; windows of a longer clip start every ``window_hop_samples``. Logits are
     divided by ``temperature`` before softmax; the waveform model has that inside of it. ``corpus``
-    is what a known voice's frames are moved to (``ser_kd.speaker.owner``); older exports lack it.
+    is what a known voice's frames are moved to (``ser_kd.speaker.statistics``); older exports lack
+    it.
     """
 
     sample_rate_hz: int

@@ -83,3 +83,8 @@ def multi_task_student(
         DIMENSIONS: dimensional_head(embedding, dimensions, dropout),
     }
     return keras.Model(student.input, outputs, name=name)
+
+
+def categories_of(model: keras.Model) -> keras.Model:
+    """The plain student in a multi-task one: the same weights, logits alone."""
+    return keras.Model(model.input, model.output[LOGITS], name=model.name)

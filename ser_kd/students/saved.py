@@ -2,29 +2,23 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import keras
 import numpy as np
+import tensorflow as tf
 
+import ser_kd.students.heads
+import ser_kd.students.layers  # noqa: F401 (classes are registered by importing them)
 from ser_kd.errors import UserError
 from ser_kd.students.frontend import Corpus
 
-# TensorFlow (5 s) is imported where it is used, so that ``ser-kd --help`` is quick.
-if TYPE_CHECKING:
-    import keras
 
-
-def load_keras(path: Path) -> "keras.Model":
+def load_keras(path: Path) -> keras.Model:
     """Loads a student's .keras file, for evaluation.
 
     Raises:
         UserError: It is missing, truncated, corrupt, or not a Keras model.
     """
-    import keras
-
-    import ser_kd.students.heads
-    import ser_kd.students.layers  # noqa: F401 (classes are registered by importing them)
-
     if not path.is_file():
         raise UserError(f"{path}: no such model; train one first: ser-kd train")
     try:
@@ -34,15 +28,13 @@ def load_keras(path: Path) -> "keras.Model":
         raise UserError(f"{path} is damaged or no Keras model ({reason}); train again") from None
 
 
-def keras_logits(model: "keras.Model") -> Callable[[np.ndarray], np.ndarray]:
+def keras_logits(model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
     """A compiled function of a log-mel model: float32 ``[batch, frames, mels]`` -> logits."""
-    import tensorflow as tf
-
     run = tf.function(lambda windows: model(windows, training=False), reduce_retracing=True)
     return lambda windows: run(tf.constant(windows, tf.float32)).numpy()
 
 
-def keras_corpus(model: "keras.Model") -> Corpus | None:
+def keras_corpus(model: keras.Model) -> Corpus | None:
     """What a log-mel model standardises its features with; None = it is another kind of model."""
     try:
         standardize = model.get_layer("standardize")

@@ -16,7 +16,8 @@ import tensorflow as tf
 from ser_kd import files
 from ser_kd.config import Config
 from ser_kd.data.clip_arrays import ClipArrays, ClipView, one_cell_per_clip
-from ser_kd.distillation.multi_task import MultiTaskDistiller
+from ser_kd.data.training_set import TrainingSet
+from ser_kd.distillation.terms import ConcordanceTerm, LabelTerm
 from ser_kd.errors import UserError
 from ser_kd.progress import say
 from ser_kd.runs.data import RunData
@@ -102,19 +103,16 @@ class DimensionalTeacher(Teacher[DimensionalTeacherConfig]):
             # What hardly varies is not blown up.
             deviation[deviation < _SMALLEST_DEVIATION] = 1.0
             model.get_layer("standardize").set_statistics(values.mean(axis=0), deviation)
-            # As the distiller wants them: beside the logits are projections; there are none.
             found = outputs_of(model)
+            outputs = {name: found[name] for name in (LOGITS, DIMENSIONS)}
             return Training(
                 model,
-                arrays,
-                labels,
-                distiller=functools.partial(
-                    MultiTaskDistiller,
-                    dimension_weight=settings.dimension_weight,
-                    label_weight=settings.label_weight,
-                ),
-                trained=keras.Model(model.input, ((found[LOGITS], {}), found[DIMENSIONS])),
-                further={DIMENSIONS: ratings},
+                TrainingSet(arrays, labels, dimensions=ratings),
+                terms=[
+                    LabelTerm(settings.label_weight),
+                    ConcordanceTerm(settings.dimension_weight),
+                ],
+                trained=keras.Model(model.input, outputs),
                 rate_scale=_faster_source_weights,
             )
 

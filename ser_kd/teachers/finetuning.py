@@ -12,6 +12,7 @@ from ser_kd.audio.windows import Windowing
 from ser_kd.config import AudioConfig, Config, TeacherConfig
 from ser_kd.data import batching
 from ser_kd.data.clip_arrays import ClipArrays, one_cell_per_clip
+from ser_kd.data.training_set import TrainingSet
 from ser_kd.distillation import fit_loop
 from ser_kd.encoder.architecture import architecture
 from ser_kd.encoder.checkpoint import SAMPLE_RATE_HZ, Checkpoint, open_checkpoint
@@ -87,24 +88,24 @@ class Wav2Vec2Teacher(Teacher[Wav2Vec2TeacherConfig]):
         settings, audio = self.settings, self.config.audio
         arrays = self.run_data.waveforms.select(ids)
         labels = self.run_data.one_hot(arrays.ids)
-        weight = {"weight": clip_weights(labels, settings.class_weights)}
         frozen, rate = self.frozen == "encoder", settings.encoder_learning_rate
         if frozen:
             arrays = one_cell_per_clip(arrays.ids, self._features(directory, arrays))
 
+        weights = clip_weights(labels, settings.class_weights)
+        training_set = TrainingSet(arrays, labels, weights=weights)
+
         def prepare() -> Training:
             model = self._build(labels.shape[1])
             if frozen:
-                head, transform = model.head, _feature_inputs
-                return Training(model, arrays, labels, 1, transform, trained=head, further=weight)
+                return Training(model, training_set, trained=model.head)
+            inputs = trimmed(batching.waveform_transform, audio.sample_rate_hz)
             return Training(
                 model,
-                arrays,
-                labels,
-                audio.window_samples,
-                trimmed(_waveform_inputs, audio.sample_rate_hz),
-                further=weight,
-                batches_per_bucket=_BATCHES_PER_BUCKET,
+                training_set,
+                batching.BatchPlan(
+                    audio.window_samples, inputs, batches_per_bucket=_BATCHES_PER_BUCKET
+                ),
                 rate_scale=None
                 if rate is None
                 else _EncoderRate(rate / settings.fit.learning_rate),
@@ -236,12 +237,3 @@ def _compiled(model: SpeechClassifier, function: Any) -> Any:
         return tf.reshape(values, [tf.shape(values)[0], -1])
 
     return run
-
-
-def _waveform_inputs(windows: Any, lengths: Any, targets: Any, seed: Any) -> Any:
-    x, y = batching.waveform_transform(windows, lengths, targets, seed)
-    return x, {"labels": y["labels"]}, y["weight"]
-
-
-def _feature_inputs(windows: Any, lengths: Any, targets: Any, seed: Any) -> Any:
-    return windows[:, 0], {"labels": targets["labels"]}, targets["weight"]

@@ -16,7 +16,9 @@ import tensorflow as tf
 from ser_kd.config import Config
 from ser_kd.corpora.dialogues import Neighbour, neighbours
 from ser_kd.data import clip_arrays
+from ser_kd.data.batching import BatchPlan
 from ser_kd.data.clip_arrays import ClipArrays, ClipView
+from ser_kd.data.training_set import TrainingSet
 from ser_kd.errors import UserError
 from ser_kd.progress import say
 from ser_kd.runs.data import RunData
@@ -74,7 +76,8 @@ class FusionTeacher(Teacher[FusionTeacherConfig]):
         def prepare() -> Training:
             model = self._build(labels.shape[1])
             model.tokens.set_statistics(*self._statistics(arrays.values, label))
-            return Training(model, arrays, labels, transform=self._masked)
+            plan = BatchPlan(transform=self._masked)
+            return Training(model, TrainingSet(arrays, labels), plan)
 
         train_network(path, label, self.config.seed, self.network.fit, prepare)
 

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from ser_kd.config import AudioConfig, Config, TeacherConfig
 from ser_kd.data.clip_arrays import ClipArrays, ClipView, one_cell_per_clip
+from ser_kd.data.training_set import TrainingSet
 from ser_kd.errors import UserError
 from ser_kd.progress import say
 from ser_kd.runs.data import RunData
@@ -64,7 +65,7 @@ class LinguisticTeacher(Teacher[LinguisticTeacherConfig]):
 
         def prepare() -> Training:
             arrays = self.arrays([(clip_id, 0) for clip_id in ids])
-            return Training(self._build(labels.shape[1]), arrays, labels)
+            return Training(self._build(labels.shape[1]), TrainingSet(arrays, labels))
 
         train_network(path, label, self.config.seed, self.settings.fit, prepare)
 
@@ -167,7 +168,7 @@ def _from_preset(name: str, teacher: LinguisticTeacherConfig, kind: str, **setti
         keras_hub = importlib.import_module("keras_hub")
     except ImportError:
         raise UserError(
-            f"teachers.{name} needs the package keras-hub: pip install -e '.[text]' (or pip "
+            f"teachers.{name} needs the package keras-hub: pip install 'ser-kd[text]' (or pip "
             "install keras-hub)"
         ) from None
     preset = teacher.preset

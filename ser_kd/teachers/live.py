@@ -9,6 +9,7 @@ student matches by matching each of them.
 
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import keras
@@ -20,7 +21,6 @@ from ser_kd.audio.windows import Windowing
 from ser_kd.config import Config
 from ser_kd.data.clip_arrays import ClipArrays
 from ser_kd.data.targets import softmax
-from ser_kd.distillation.distiller import LiveTeaching
 from ser_kd.distillation.logmel_network import LogMelPredictor
 from ser_kd.runs.data import RunData
 from ser_kd.runs.folder import Run
@@ -75,6 +75,20 @@ class LiveTeacher(Teacher[LiveTeacherConfig]):
             return softmax(log_probs.mean(axis=0)), np.concatenate(embeddings, axis=1)
 
         return predict
+
+
+@dataclass(frozen=True)
+class LiveTeaching:
+    """What a student's training asks at every step.
+
+    Attributes:
+        network: Log-mel ``[batch, frames, mels]`` -> logits ``[batch, classes]``, the logarithm of
+            a mean of probabilities.
+        share: Of its softened predictions beside stored ones, 0 to 1.
+    """
+
+    network: keras.Model
+    share: float
 
 
 def live_teaching(run: Run, weights: Mapping[str, float]) -> LiveTeaching | None:

@@ -2,10 +2,13 @@
 
 from pathlib import Path
 
-from ser_kd.config import LABELS_ONLY, Config
+from ser_kd.config import Config
 from ser_kd.data.clip_arrays import ClipArrays, feature_statistics
+from ser_kd.data.training_set import TrainingSet
 from ser_kd.distillation import fit_loop
-from ser_kd.distillation.logmel_network import train_logmel_network
+from ser_kd.distillation.distiller import Distiller
+from ser_kd.distillation.logmel_network import fit_logmel_network, new_logmel_network
+from ser_kd.distillation.terms import LabelTerm
 from ser_kd.runs.data import RunData
 from ser_kd.students import initial_weights
 from ser_kd.teachers.base import TargetsOf, no_targets
@@ -42,17 +45,16 @@ class LogMelEnsemble(EnsembleTeacher[EnsembleTeacherConfig]):
     ) -> None:
         """Trains one network."""
         settings, config = self.settings, self.config
-        model = train_logmel_network(
-            frames,
-            {"labels": self.run_data.one_hot(frames.ids)},
-            settings.student,
-            settings.fit,
+        training_set = TrainingSet(frames, self.run_data.one_hot(frames.ids))
+        seed = fit_loop.network_seed(config.seed, label)
+        model = new_logmel_network(
+            training_set, settings.student, config.audio, config.logmel, seed
+        )
+        fit_logmel_network(
+            Distiller(model, [LabelTerm()], name="teacher"),
+            training_set,
+            fit_loop.Job(settings.fit, seed, label, path.with_suffix("")),
             settings.augment,
-            LABELS_ONLY,
-            config.audio,
             config.logmel,
-            fit_loop.network_seed(config.seed, label),
-            label,
-            path.with_suffix(""),
         )
         save_network(model, path)

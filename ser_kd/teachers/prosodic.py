@@ -6,7 +6,9 @@ import numpy as np
 
 from ser_kd.audio import prosody
 from ser_kd.config import Config
+from ser_kd.data.batching import BatchPlan, whole_windows
 from ser_kd.data.clip_arrays import ClipArrays
+from ser_kd.data.training_set import TrainingSet
 from ser_kd.errors import UserError
 from ser_kd.runs.data import RunData
 from ser_kd.teachers.base import TargetsOf, no_targets
@@ -14,7 +16,7 @@ from ser_kd.teachers.descriptors import Descriptors
 from ser_kd.teachers.ensemble import EnsembleTeacher, Statistics
 from ser_kd.teachers.prosodic_network import build_network, frame_statistics, means_something
 from ser_kd.teachers.settings import ProsodicTeacherConfig
-from ser_kd.teachers.training import Training, train_network, whole_windows
+from ser_kd.teachers.training import Training, train_network
 
 
 class ProsodicTeacher(EnsembleTeacher[ProsodicTeacherConfig]):
@@ -71,6 +73,6 @@ class ProsodicTeacher(EnsembleTeacher[ProsodicTeacherConfig]):
         def prepare() -> Training:
             model = build_network(self.settings, window, self._columns, labels.shape[1])
             model.get_layer("standardize").set_statistics(*statistics)
-            return Training(model, frames, labels, window, whole_windows)
+            return Training(model, TrainingSet(frames, labels), BatchPlan(window, whole_windows))
 
         train_network(path, label, self.config.seed, self.settings.fit, prepare)

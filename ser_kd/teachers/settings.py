@@ -23,7 +23,7 @@ from ser_kd.config.fields import nearest, out_of_range, setting
 from ser_kd.errors import UserError
 from ser_kd.teachers.sources import ModalitySource
 
-_ONE_LAYER = FitConfig(epochs=30, batch_size=64, learning_rate=1e-3)
+_FIT_ON_VECTORS = FitConfig(epochs=30, batch_size=64, learning_rate=1e-3)
 
 
 @dataclass(frozen=True)
@@ -275,7 +275,7 @@ class FusionTeacherConfig(VectorsTeacherConfig):
     dropout: float = setting(0.2, at_least=0, below=1)
     context_clips: int = setting(0, at_least=0, at_most=100)
     graph: bool = False
-    fit: FitConfig = _ONE_LAYER
+    fit: FitConfig = _FIT_ON_VECTORS
 
     @property
     def spelt(self) -> Mapping[str, str]:
@@ -301,7 +301,8 @@ class FusionTeacherConfig(VectorsTeacherConfig):
             example = "{ voice = 'teacher:ensemble', face = 'votes:face' }"
             yield "modalities", f"a table of two or more, such as {example}"
         if not self.audio or not {*self.audio} <= {*names}:
-            yield "audio", f"those of the modalities ({', '.join(names)}) that a student is given"
+            modalities = f"those of the modalities ({', '.join(names)})"
+            yield "audio", f"{modalities} that a student is given, at least one"
 
     def check_in_run(
         self, where: str, teachers: Mapping[str, TeacherConfig], dimensions: DimensionsConfig
@@ -348,7 +349,7 @@ class DimensionalTeacherConfig(VectorsTeacherConfig):
     dropout: float = setting(0.5, at_least=0, below=1)
     dimension_weight: float = setting(1.0, above=0)
     label_weight: float = setting(0.5, above=0)
-    fit: FitConfig = _ONE_LAYER
+    fit: FitConfig = _FIT_ON_VECTORS
 
     @property
     def spelt(self) -> Mapping[str, str]:

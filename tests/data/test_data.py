@@ -17,6 +17,7 @@ from ser_kd.config import AudioConfig, AugmentConfig, LogMelConfig
 from ser_kd.corpora.clip import Clip
 from ser_kd.data import batching, clip_arrays
 from ser_kd.data.clip_arrays import ClipArrays
+from ser_kd.data.training_set import TrainingSet
 from ser_kd.errors import UserError
 
 WINDOW, PADDING = 10, -7.0
@@ -33,15 +34,19 @@ def numbered(lengths: list[int] = LENGTHS, cell_samples: int = 1) -> ClipArrays:
     return ClipArrays(ids, np.concatenate(parts), offsets, samples, cell_samples, PADDING)
 
 
+def training_set(arrays, views=None) -> TrainingSet:
+    """Every clip's target is its number."""
+    return TrainingSet(arrays, np.arange(len(arrays))[:, np.newaxis], views)
+
+
 def plain(windows, lengths, targets, seed):
-    return windows, {**targets, "lengths": lengths, "seed": seed}
+    return windows, {"number": targets["labels"][:, 0], "lengths": lengths, "seed": seed}
 
 
 def batches(epochs: range, arrays=None, roll=0, batch_size=4, seed=3, transform=plain):
-    arrays = arrays or numbered()
-    targets = {"number": np.arange(len(arrays))}
+    plan = batching.BatchPlan(WINDOW, transform, roll)
     dataset = batching.training_batches(
-        arrays, targets, WINDOW, roll, transform, batch_size, seed, epochs
+        training_set(arrays or numbered()), plan, batch_size, seed, epochs
     )
     return [tf.nest.map_structure(np.asarray, batch) for batch in dataset]
 
@@ -75,7 +80,7 @@ def test_starting_at_an_epoch_is_skipping_to_it():
     transform = batching.logmel_transform(augment, LogMelConfig(), np.zeros(1, np.float32), 2.0)
 
     def labelled(windows, lengths, targets, seed):
-        labels = tf.one_hot(targets["number"], 11)
+        labels = tf.one_hot(targets["labels"][:, 0], 11)
         return transform(windows, lengths, {"labels": labels, "teacher_logits": labels}, seed)
 
     straight = batches(range(4), roll=5, transform=labelled)
@@ -89,11 +94,13 @@ def test_starting_at_an_epoch_is_skipping_to_it():
 VIEWS = np.array([[0, 3, 6], [1, 4, 7], [2, 2, 2]])
 
 
-def drawn(epochs: range, **changes) -> np.ndarray:
-    settings = {"batch_size": 3, "seed": 3, "views": VIEWS, **changes}
-    arrays, targets = numbered(), {"number": np.arange(len(LENGTHS))}
+def drawn(epochs: range, views=VIEWS, **changes) -> np.ndarray:
+    settings = {"batch_size": 3, "seed": 3, **changes}
     found = batching.training_batches(
-        arrays, targets, WINDOW, 0, plain, epochs=epochs, **settings
+        training_set(numbered(), views),
+        batching.BatchPlan(WINDOW, plain),
+        epochs=epochs,
+        **settings,
     ).as_numpy_iterator()
     entries = []
     for x, y in found:

@@ -14,7 +14,8 @@ from ser_kd.__main__ import main as ser_kd_main
 from ser_kd.commands.main import run_alone
 from ser_kd.config import config_from_dict
 from ser_kd.distillation import fit_loop
-from ser_kd.distillation.dimensional import DimensionalDistiller
+from ser_kd.distillation.distiller import Distiller
+from ser_kd.distillation.terms import ConcordanceTerm
 from ser_kd.errors import UserError
 from ser_kd.pipeline import dimensions_only
 from ser_kd.pipeline.dimensions_only import (
@@ -289,8 +290,8 @@ def test_speech_without_labels_teaches_by_what_the_teachers_say_of_it(place, tmp
     write_teacher(tmp_path / "mine.npz", clips | dict.fromkeys(segments, 0.5))
     shown = []
 
-    def see(distiller, arrays, targets, *more, **chosen):
-        shown.append((targets, more[-1]))
+    def see(distiller, training_set, *more, **further):
+        shown.append(training_set)
 
     monkeypatch.setattr(dimensions_only, "fit_logmel_network", see)
     targets = all_teacher_targets(run, run_data)
@@ -298,13 +299,12 @@ def test_speech_without_labels_teaches_by_what_the_teachers_say_of_it(place, tmp
     distilled_student(run, run_data, targets)
     count = len(run_data.ids("training"))
     assert len(segments) > 0
-    assert [len(views) for _, views in shown] == [count, count + len(segments)]
-    assert "teacher_dimensions" not in shown[0][0]
-    given, views = shown[1]
-    rows = views[count:, 0]
-    told = given["teacher_dimensions"][rows]
+    assert [len(training_set) for training_set in shown] == [count, count + len(segments)]
+    assert shown[0].teacher_dimensions is None
+    rows = shown[1].rows[count:, 0]
+    told = shown[1].teacher_dimensions[rows]
     np.testing.assert_allclose(told, [[0.5, 0.1]] * len(segments), atol=1e-6)
-    assert np.isnan(given["dimensions"][rows]).all()
+    assert np.isnan(shown[1].dimensions[rows]).all()
 
 
 def new_run(recipe: dict, directory) -> tuple[Run, RunData]:
@@ -316,7 +316,7 @@ def test_the_loss_by_hand(rng):
     keras.utils.set_random_seed(3)
     config = config_from_dict({"student": {"kind": "cnn", "width": 0.25, "dropout": 0.0}}).student
     student = dimensional_student(build_student(config, 20, 16, 3), 2, 0.0)
-    model = DimensionalDistiller(student, 0.7, 0.2)
+    model = Distiller(student, [ConcordanceTerm(0.7, 0.2)])
     model.compile(optimizer="sgd")
     x = rng.normal(-40.0, 10.0, (8, 20, 16)).astype(np.float32)
     ratings, told = rng.uniform(-1, 1, (2, 8, 2)).astype(np.float32)

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from ser_kd.distillation.distiller import Distiller
+from ser_kd.distillation.terms import LabelTerm, LogitTerm, Outcome, Term
 
 CLIPS, FEATURES, CLASSES = 20, 6, 4
 LOG3 = float(np.log(3.0))
@@ -43,8 +44,13 @@ def noisy_teacher() -> keras.Model:
     return keras.Model(inputs, keras.layers.Dense(CLASSES)(keras.layers.Dropout(0.5)(hidden)))
 
 
+def terms(label_weight: float, logit_weight: float, temperature: float = 1.0, **settings) -> list:
+    logit_term = [LogitTerm(logit_weight, temperature, **settings)] if logit_weight else []
+    return [LabelTerm(label_weight), *logit_term]
+
+
 def compiled(student: keras.Model, *weights: float, **settings) -> Distiller:
-    model = Distiller(student, *weights, **settings)
+    model = Distiller(student, terms(*weights, **settings))
     model.compile(optimizer=keras.optimizers.SGD(0.5), jit_compile=False)
     return model
 
@@ -103,7 +109,7 @@ def test_without_a_teacher_it_is_plain_keras_training(x, y):
         jit_compile=False,
     )
     expected = plain.fit(x, y["labels"], batch_size=5, epochs=3, shuffle=False, verbose=0).history
-    model = Distiller(dense_student())
+    model = Distiller(dense_student(), [LabelTerm()])
     model.compile(keras.optimizers.Adam(0.01), jit_compile=False)
     history = train(model, x, {"labels": y["labels"]}, epochs=3)
     assert set(history) == {"loss", "label_loss", "accuracy"}
@@ -160,9 +166,9 @@ def test_a_live_and_a_stored_teacher_are_mixed_as_softened_probabilities(x, y, t
     found = model.evaluate(x, y, batch_size=CLIPS, verbose=0, return_dict=True)
     assert found["loss"] == pytest.approx(temperature**2 * divergence, rel=1e-4)
     again = Distiller.from_config(model.get_config())
-    assert again.teacher_share == 0.75
+    assert again.terms[1].teacher_share == 0.75
     with pytest.raises(ValueError, match="teacher_share must be above 0 and at most 1, got 0"):
-        Distiller(student, 0.0, 1.0, teacher=teacher, teacher_share=0)
+        LogitTerm(1.0, teacher=teacher, teacher_share=0)
 
 
 def test_evaluation_moves_no_statistics_and_drops_nothing(x, y):
@@ -228,13 +234,14 @@ def test_sample_weights_of_arrays_are_those_of_a_dataset(x, y):
 @pytest.mark.parametrize("live", [False, True])
 def test_a_saved_distiller_predicts_and_trains_on_as_if_nothing_happened(x, y, tmp_path, live):
     teacher = noisy_teacher() if live else None
-    model = Distiller(dense_student(), 0.3, 0.7, 2.0, teacher=teacher)
+    model = Distiller(dense_student(), terms(0.3, 0.7, 2.0, teacher=teacher))
     model.compile(keras.optimizers.Adam(0.01), jit_compile=False)
     train(model, x, y)
     model.save(tmp_path / "distiller.keras")
     loaded = keras.saving.load_model(tmp_path / "distiller.keras")
     np.testing.assert_array_equal(loaded.predict(x, verbose=0), model.student.predict(x, verbose=0))
-    assert (loaded.label_weight, loaded.logit_weight, loaded.temperature) == (0.3, 0.7, 2.0)
+    assert [term.weight for term in loaded.terms] == [0.3, 0.7]
+    assert loaded.terms[1].temperature == 2.0
     expected, history = train(model, x, y), train(loaded, x, y)
     for name, values in expected.items():
         np.testing.assert_allclose(history[name], values, rtol=1e-5, err_msg=name)
@@ -248,16 +255,52 @@ def test_distilling_teaches(x, y):
 
 
 @pytest.mark.parametrize(
-    ("weights", "message"),
+    ("make", "message"),
     [
-        ((1.0, 1.0, 0.0), "temperature must be above 0, got 0"),
-        ((-0.5, 1.0, 1.0), "must not be negative.*-0.5 and 1.0"),
-        ((0.0, 0.0, 1.0), "nor both 0, got 0.0 and 0.0"),
+        (lambda: [LogitTerm(1.0, temperature=0.0)], "temperature must be above 0, got 0"),
+        (lambda: [LabelTerm(-0.5)], "weight of the term 'label' must not be negative, got -0.5"),
+        (lambda: [LabelTerm(float("nan"))], "must not be negative, got nan"),
+        (lambda: [LabelTerm(0.0), LogitTerm(0.0)], "weight above 0, got label 0.0, logit 0.0"),
+        (lambda: [], "weight above 0, got no terms"),
+        (lambda: [LabelTerm(), LabelTerm()], "different names, got label, label"),
     ],
 )
-def test_impossible_weights_are_named(weights, message):
+def test_impossible_terms_are_named(make, message):
     with pytest.raises(ValueError, match=message):
-        Distiller(dense_student(), *weights)
+        Distiller(dense_student(), make())
+
+
+def test_as_a_user_writes_it(x, y):
+    """The three lines of the docstring, with defaults; y is read by name, whatever else it has."""
+    model = Distiller(dense_student(), terms=[LabelTerm(0.1), LogitTerm(0.9, temperature=2.0)])
+    model.compile(optimizer="adam")
+    y = {"something": np.zeros((CLIPS, 3), np.float32), **y}
+    history = model.fit(x, y, epochs=3, verbose=0).history
+    assert history["loss"][-1] < history["loss"][0]
+    total = 0.1 * history["label_loss"][0] + 0.9 * history["logit_loss"][0]
+    assert history["loss"][0] == pytest.approx(total, rel=1e-5)
+    assert set(model.evaluate(x, y, verbose=0, return_dict=True)) == set(history)
+    assert model.predict(x, verbose=0).shape == (CLIPS, CLASSES)
+
+
+def test_a_term_of_ones_own(x, y):
+    class Confidence(Term):
+        """Entropy of the student's predictions, as a penalty of the batch."""
+
+        logged = ("confidence",)
+
+        def __call__(self, batch):
+            probs = keras.ops.softmax(batch.logits)
+            value = -keras.ops.mean(keras.ops.sum(probs * keras.ops.log(probs), axis=-1))
+            return Outcome(self.weight * value, {"confidence": value})
+
+    model = Distiller(dense_student(), [LabelTerm(), Confidence(0.5, "confidence")])
+    model.compile(optimizer="sgd")
+    logs = model.evaluate(x, y, batch_size=CLIPS, verbose=0, return_dict=True)
+    probs = keras.ops.softmax(model.student(x))
+    entropy = -np.mean(np.sum(probs * np.log(probs), axis=1))
+    assert logs["confidence"] == pytest.approx(entropy, rel=1e-5)
+    assert logs["loss"] == pytest.approx(logs["label_loss"] + 0.5 * entropy, rel=1e-5)
 
 
 def test_a_missing_teacher_is_named(x, y):

@@ -16,10 +16,12 @@ import pytest
 import tensorflow as tf
 
 from ser_kd.config import AugmentConfig, FitConfig, LogMelConfig
-from ser_kd.data.batching import logmel_transform, training_batches
+from ser_kd.data.batching import BatchPlan, logmel_transform, whole_windows
 from ser_kd.data.clip_arrays import ClipArrays
+from ser_kd.data.training_set import TrainingSet
 from ser_kd.distillation import fit_loop
 from ser_kd.distillation.distiller import Distiller
+from ser_kd.distillation.terms import LabelTerm, LogitTerm
 from ser_kd.errors import UserError
 
 CLIPS, FRAMES, MELS, CLASSES, BATCH = 48, 12, 4, 3, 6
@@ -27,7 +29,7 @@ STEPS = CLIPS // BATCH
 CONFIG = FitConfig(epochs=4, batch_size=BATCH, learning_rate=0.01, warmup_epochs=1.0)
 
 
-def problem() -> tuple[ClipArrays, dict[str, np.ndarray]]:
+def problem() -> TrainingSet:
     rng = np.random.default_rng(0)
     truth = rng.integers(0, CLASSES, CLIPS)
     values = rng.normal(-40.0 + 4.0 * truth[:, None, None], 6.0, (CLIPS, FRAMES, MELS))
@@ -40,7 +42,7 @@ def problem() -> tuple[ClipArrays, dict[str, np.ndarray]]:
         320,
         -80.0,
     )
-    return arrays, {"labels": labels, "teacher_logits": 3.0 * labels}
+    return TrainingSet(arrays, labels, teacher_logits=3.0 * labels)
 
 
 def distiller() -> Distiller:
@@ -50,7 +52,7 @@ def distiller() -> Distiller:
     x = keras.layers.Dense(8)(keras.layers.Flatten()(keras.layers.Rescaling(0.02)(inputs)))
     x = keras.layers.ReLU()(keras.layers.BatchNormalization(momentum=0.8)(x))
     outputs = keras.layers.Dense(CLASSES)(keras.layers.Dropout(0.3)(x))
-    return Distiller(keras.Model(inputs, outputs), 0.5, 0.5, 2.0)
+    return Distiller(keras.Model(inputs, outputs), [LabelTerm(0.5), LogitTerm(0.5, 2.0)])
 
 
 def train(
@@ -61,36 +63,34 @@ def train(
     constant: float = 0.0,
 ) -> tuple[Distiller, int]:
     """Trains; with ``kill_in_step``, until the process kills itself while that batch is made."""
-    arrays, targets = problem()
+    training_set = problem()
     model = distiller()
     augment = AugmentConfig(time_mask_seconds=0.06, mel_mask_bins=2)
     logmel = LogMelConfig(mels=MELS)
-    transform = logmel_transform(augment, logmel, np.full(MELS, -40.0, np.float32), 2.0)
+    augmented = logmel_transform(augment, logmel, np.full(MELS, -40.0, np.float32), 2.0)
+    made = iter(range(10_000))
 
-    def batches(epochs: range) -> tf.data.Dataset:
-        def killing(number, batch):
-            def kill(number):
-                if number == kill_in_step:
-                    os.kill(os.getpid(), signal.SIGKILL)
-                return number
+    def transform(windows, lengths, targets, seed):
+        x, y = augmented(windows, lengths, targets, seed)
+        if kill_in_step < 0:
+            return x + constant, y
 
-            with tf.control_dependencies([tf.py_function(kill, [number], tf.int64)]):
-                return tf.nest.map_structure(tf.identity, batch)
+        def kill():
+            if next(made) == kill_in_step:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return np.int64(0)
 
-        dataset = training_batches(arrays, targets, FRAMES, 3, transform, BATCH, 0, epochs).map(
-            lambda x, y: (x + constant, y)
-        )
-        if kill_in_step >= 0:
-            dataset = dataset.enumerate().map(killing)
-        return dataset
+        with tf.control_dependencies([tf.py_function(kill, [], tf.int64)]):
+            return tf.identity(x), y
 
     def own_score() -> dict[str, float]:
-        logits = model.student(arrays.values.reshape(CLIPS, FRAMES, MELS), training=False)
-        right = np.argmax(logits, 1) == targets["labels"].argmax(1)
+        values = training_set.arrays.values.reshape(CLIPS, FRAMES, MELS)
+        logits = model.student(values, training=False)
+        right = np.argmax(logits, 1) == training_set.labels.argmax(1)
         return {"ua": float(right.mean()), "wa": float(right.mean())}
 
-    best = fit_loop.fit(model, batches, STEPS, config, directory, "test", score or own_score)
-    return model, best
+    plan, job = BatchPlan(FRAMES, transform, 3), fit_loop.Job(config, 0, "test", directory)
+    return model, fit_loop.fit(model, training_set, plan, job, score or own_score)
 
 
 def history(directory: Path) -> list[dict[str, float]]:
@@ -193,16 +193,9 @@ def test_the_weights_of_the_best_epoch_stay(tmp_path):
 
 
 def test_without_a_score_the_last_epoch_stays(tmp_path):
-    arrays, targets = problem()
-    model = distiller()
-
-    def batches(epochs):
-        return training_batches(
-            arrays, targets, FRAMES, 0, lambda x, _, y, __: (x, y), BATCH, 0, epochs
-        )
-
     config = dataclasses.replace(CONFIG, epochs=2)
-    assert fit_loop.fit(model, batches, STEPS, config, tmp_path, "test") == 2
+    job = fit_loop.Job(config, 0, "test", tmp_path)
+    assert fit_loop.fit(distiller(), problem(), BatchPlan(FRAMES, whole_windows), job) == 2
     assert not any("validation_ua" in row for row in history(tmp_path))
 
 

@@ -17,12 +17,12 @@ from ser_kd.audio.windows import Windowing
 from ser_kd.config import config_from_dict
 from ser_kd.data import clip_arrays
 from ser_kd.distillation import losses
-from ser_kd.distillation.multi_task import MultiTaskDistiller
-from ser_kd.distillation.projections import with_projections
+from ser_kd.distillation.distiller import Distiller
+from ser_kd.distillation.terms import ConcordanceTerm, LabelTerm
 from ser_kd.errors import UserError
 from ser_kd.runs.folder import Run
 from ser_kd.students.architectures import build_student
-from ser_kd.students.heads import dimensional_head
+from ser_kd.students.heads import multi_task_student
 from ser_kd.tflite.interpreters import TFLiteModel, load_interpreter
 
 # Keras saves a TensorFlow variable through a NumPy 1 interface.
@@ -199,13 +199,12 @@ def test_a_lost_head_is_named(finished, capsys):
         run.dimensions_path.write_bytes(kept)
 
 
-def distiller(count: int = 2) -> MultiTaskDistiller:
+def distiller(count: int = 2) -> Distiller:
     keras.utils.set_random_seed(3)
     config = config_from_dict({"student": {"kind": "cnn", "width": 0.25, "dropout": 0.0}}).student
     student = build_student(config, 20, 16, 3)
-    head = dimensional_head(student.get_layer("embedding").output, count, 0.0)
-    whole = keras.Model(student.input, (with_projections(student, {}).output, head))
-    return MultiTaskDistiller(whole, 0.7, label_weight=1.0)
+    whole = multi_task_student(student, count, 0.0)
+    return Distiller(whole, [LabelTerm(), ConcordanceTerm(0.7)])
 
 
 def test_the_loss_is_the_sum_of_its_parts():
@@ -216,9 +215,10 @@ def test_the_loss_is_the_sum_of_its_parts():
     labels = np.eye(3, dtype=np.float32)[rng.integers(3, size=8)]
     ratings = rng.uniform(-1, 1, (8, 2)).astype(np.float32)
     ratings[3, 1] = np.nan
-    logs = model.evaluate(x, {"labels": labels, "dimensions": ratings}, batch_size=8, verbose=0)
-    logs = dict(zip(["loss", "label_loss", "accuracy", "dimension_loss"], logs, strict=False))
-    (logits, _), values = model.student(x, training=False)
+    y = {"labels": labels, "dimensions": ratings}
+    logs = model.evaluate(x, y, batch_size=8, verbose=0, return_dict=True)
+    found = model.student(x, training=False)
+    logits, values = found["logits"], found["dimensions"]
     known = np.isfinite(ratings)
     expected = np.mean(
         [1 - ccc(ratings[known[:, d], d], np.asarray(values)[known[:, d], d]) for d in range(2)]

@@ -9,6 +9,7 @@ from ser_kd.config import FitConfig
 from ser_kd.distillation import fit_loop
 from ser_kd.distillation.distiller import Distiller
 from ser_kd.distillation.optimizer import LinearDecay, ScaledAdamW
+from ser_kd.distillation.terms import LabelTerm
 
 
 def test_linear_decay_by_hand():
@@ -51,7 +52,7 @@ def problem(accumulation_steps: int, steps_per_epoch: int, epochs: int = 1) -> D
     keras.utils.set_random_seed(0)
     inputs = keras.Input((4,))
     outputs = keras.layers.Dense(3)(keras.layers.Dense(5, activation="tanh")(inputs))
-    model = Distiller(keras.Model(inputs, outputs))
+    model = Distiller(keras.Model(inputs, outputs), [LabelTerm()])
     config = FitConfig(
         epochs=epochs,
         learning_rate=0.01,

@@ -12,14 +12,10 @@ from corpus_maker import settings, write_corpus
 from ser_kd.audio.augment import mixup
 from ser_kd.config import config_from_dict
 from ser_kd.data.targets import ALL_FOLDS, IN_FOLD, Targets
+from ser_kd.data.training_set import EmbeddingTargets
 from ser_kd.distillation import losses
-from ser_kd.distillation.projections import (
-    EmbeddingDistiller,
-    EmbeddingSpaces,
-    embedding_targets,
-    spaces_of,
-    with_projections,
-)
+from ser_kd.distillation.distiller import Distiller
+from ser_kd.distillation.terms import EmbeddingTerm, LabelTerm, LogitTerm
 from ser_kd.errors import UserError
 from ser_kd.pipeline import students
 from ser_kd.pipeline.teachers import all_teacher_targets
@@ -50,16 +46,9 @@ def batch(rng) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     return x, y
 
 
-def distiller(plain: keras.Model, weight: float = 2.0, loss: str = "mse") -> EmbeddingDistiller:
-    training_model = with_projections(plain, {"a": EmbeddingSpaces(FOLDS, SIZE)})
-    model = EmbeddingDistiller(
-        training_model,
-        {"a": weight},
-        loss,
-        label_weight=0.5,
-        logit_weight=0.5,
-        temperature=2.0,
-    )
+def distiller(plain: keras.Model, weight: float = 2.0, loss: str = "mse") -> Distiller:
+    embedding = EmbeddingTerm(weight, "a", FOLDS, SIZE, loss)
+    model = Distiller(plain, [LabelTerm(0.5), LogitTerm(0.5, 2.0), embedding])
     model.compile(optimizer=keras.optimizers.SGD(0.1), jit_compile=False)
     return model
 
@@ -83,11 +72,11 @@ def test_the_loss_by_hand(rng, loss):
     plain = student()
     model = distiller(plain, loss=loss)
     logs = model.test_on_batch(x, y, return_dict=True)
-    projected = model.student.predict_on_batch(x)[1]
+    (projected,) = model.network.predict_on_batch(x)[1]
     per_clip = np.zeros(CLIPS)
     for row, fold in enumerate(y["fold_of_a"]):
         if fold >= 0:
-            mine, theirs = projected["a"][row, fold], y["embedding_of_a"][row]
+            mine, theirs = projected[row, fold], y["embedding_of_a"][row]
             per_clip[row] = y["share"][row, 0] * (
                 np.mean((mine - theirs) ** 2)
                 if loss == "mse"
@@ -111,9 +100,9 @@ def test_a_clip_teaches_only_its_own_folds_projection(rng):
     x, y = batch(rng)
     y["fold_of_a"] = np.full(CLIPS, 1, np.int32)
     model = distiller(student())
-    before = model.student.get_layer("projection_a").kernel.numpy().reshape(7, FOLDS, SIZE)
+    before = model.network.get_layer("projection_a").kernel.numpy().reshape(7, FOLDS, SIZE)
     model.train_on_batch(x, y)
-    after = model.student.get_layer("projection_a").kernel.numpy().reshape(7, FOLDS, SIZE)
+    after = model.network.get_layer("projection_a").kernel.numpy().reshape(7, FOLDS, SIZE)
     np.testing.assert_array_equal(after[:, 0], before[:, 0])
     assert (after[:, 1] != before[:, 1]).all()
 
@@ -132,6 +121,16 @@ def test_training_reaches_the_plain_student_which_has_no_projection(rng):
     assert plain.output_shape == (None, CLASSES)
 
 
+def test_a_saved_distiller_has_its_projections(rng, tmp_path):
+    x, y = batch(rng)
+    model = distiller(student())
+    model.train_on_batch(x, y)
+    model.save(tmp_path / "distiller.keras")
+    loaded = keras.saving.load_model(tmp_path / "distiller.keras")
+    expected = model.test_on_batch(x, y, return_dict=True)
+    assert loaded.test_on_batch(x, y, return_dict=True) == pytest.approx(expected, rel=1e-5)
+
+
 def teacher(folds: list[int], embedding: np.ndarray) -> Targets:
     ids = tuple(f"clip{i}" for i in range(len(folds)))
     logits = np.zeros((len(ids), CLASSES), np.float32)
@@ -143,27 +142,27 @@ def test_every_folds_space_is_standardised_by_itself(rng):
     values[3:6] = 50.0 + 9.0 * values[3:6]
     values[6] = np.nan
     targets = teacher([0, 0, 0, 1, 1, 1, ALL_FOLDS], values)
-    found = embedding_targets(targets, np.arange(7), "a")
-    assert found["fold_of_a"].tolist() == [0, 0, 0, 1, 1, 1, -1]
+    found = EmbeddingTargets.of(targets, np.arange(7), "a")
+    assert found.space.tolist() == [0, 0, 0, 1, 1, 1, -1]
     for rows in (slice(0, 3), slice(3, 6)):
-        np.testing.assert_allclose(found["embedding_of_a"][rows].mean(0), 0, atol=1e-4)
-        np.testing.assert_allclose(found["embedding_of_a"][rows].std(0), 1, atol=1e-3)
-    assert not found["embedding_of_a"][6].any()
-    assert spaces_of(found) == {"a": EmbeddingSpaces(2, SIZE)}
+        np.testing.assert_allclose(found.values[rows].mean(0), 0, atol=1e-4)
+        np.testing.assert_allclose(found.values[rows].std(0), 1, atol=1e-3)
+    assert not found.values[6].any()
+    assert (found.spaces, found.size) == (2, SIZE)
 
 
 @pytest.mark.parametrize("fold", [IN_FOLD, ALL_FOLDS])
 def test_one_network_for_all_clips_is_one_space(rng, fold):
     targets = teacher([fold] * 4, rng.normal(size=(4, SIZE)).astype(np.float32))
-    assert embedding_targets(targets, np.arange(4), "a")["fold_of_a"].tolist() == [0] * 4
+    assert EmbeddingTargets.of(targets, np.arange(4), "a").space.tolist() == [0] * 4
 
 
 def test_no_embedding_is_an_error():
     with pytest.raises(UserError, match=r"embedding_weights names 'a'.* hold no embedding"):
-        embedding_targets(teacher([0, 1], np.zeros((2, 0), np.float32)), np.arange(2), "a")
+        EmbeddingTargets.of(teacher([0, 1], np.zeros((2, 0), np.float32)), np.arange(2), "a")
     nothing = np.full((2, SIZE), np.nan, np.float32)
     with pytest.raises(UserError, match="'a' has an embedding of none"):
-        embedding_targets(teacher([ALL_FOLDS] * 2, nothing), np.arange(2), "a")
+        EmbeddingTargets.of(teacher([ALL_FOLDS] * 2, nothing), np.arange(2), "a")
 
 
 def test_mixup_leaves_embeddings_to_the_clip_itself(rng):

@@ -19,7 +19,7 @@ from ser_kd.export.chain import chain
 from ser_kd.export.limits import known_voice_problems
 from ser_kd.export.model_file import store_as_float16
 from ser_kd.export.waveform import ROUTES
-from ser_kd.speaker.owner import OwnerStatistics, sounding, to_corpus
+from ser_kd.speaker.statistics import VoiceStatistics, sounding, to_corpus
 from ser_kd.students.frontend import PRIOR_CLIPS, Corpus
 from ser_kd.tflite.interpreters import TFLiteModel
 from ser_kd.tflite.structure import read_tensors
@@ -94,8 +94,8 @@ def test_sums_are_those_of_the_frames_that_sound(exported, model):
             assert not found["squares"].any()
             continue
         assert 0 < len(frames) < 49 if seconds < 1 else len(frames) > 40
-        known = OwnerStatistics().heard(frames)
-        theirs = OwnerStatistics().added(
+        known = VoiceStatistics().after(frames)
+        theirs = VoiceStatistics().added(
             float(found["frames"][0]), found["total"], found["squares"]
         )
         flat = np.zeros(32), np.ones(32)

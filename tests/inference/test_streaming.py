@@ -233,7 +233,7 @@ def test_without_speech_the_model_rests(rng):
     streamer = Streamer(fail, LABELS, Window())
     updates = streamer.push(at(-30, rng.normal(size=5 * RATE_HZ)))
     assert [update.label for update in updates] == [None] * 9
-    eager = Streamer(loudness, LABELS, Window(), gate=VoiceActivityDetector(min_share=0.0))
+    eager = Streamer(loudness, LABELS, Window(), detector=VoiceActivityDetector(min_share=0.0))
     assert eager.push(np.zeros(RATE_HZ, np.float32))[0].label == "soft"
 
 

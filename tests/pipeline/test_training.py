@@ -11,6 +11,7 @@ from ser_kd.audio.decoding import to_int16
 from ser_kd.audio.logmel import LogMel
 from ser_kd.audio.views import make_view
 from ser_kd.config import LogMelConfig, ViewsConfig, config_from_dict
+from ser_kd.data.batching import training_batches
 from ser_kd.data.targets import ALL_FOLDS, Targets
 from ser_kd.distillation import fit_loop
 from ser_kd.errors import UserError
@@ -76,6 +77,12 @@ def all_keys(run_data) -> set:
     return keys | {(segment, 0) for segment in SEGMENTS}
 
 
+def batches_of(training_set, plan, job, epochs: int) -> list:
+    smoothed = training_set.smoothed(job.fit.label_smoothing)
+    batches = training_batches(smoothed, plan, job.fit.batch_size, job.seed, range(epochs))
+    return [(np.asarray(x), {k: np.asarray(v) for k, v in y.items()}) for x, y in batches]
+
+
 @pytest.fixture(scope="module")
 def shown(place, run):
     """The batches and the students, before a step is made: ``{name: (batches, student)}``."""
@@ -83,12 +90,10 @@ def shown(place, run):
     logits = write_teacher(place / "mine.npz", all_keys(run_data))
     found = {}
 
-    def fit(distiller, batches, steps_per_epoch, config, directory, name, score, chosen_by):
-        got = [(np.asarray(x), {k: np.asarray(v) for k, v in y.items()}) for x, y in batches(
-            range(EPOCHS)
-        )]  # fmt: skip
-        assert len(got) == EPOCHS * steps_per_epoch
-        found[name] = (got, distiller.student)
+    def fit(distiller, training_set, plan, job, score):
+        got = batches_of(training_set, plan, job, EPOCHS)
+        assert len(got) == EPOCHS * (len(training_set) // job.fit.batch_size)
+        found[job.name] = (got, distiller.student)
         return 1
 
     with pytest.MonkeyPatch.context() as patch:
@@ -165,9 +170,9 @@ def test_every_view_may_be_taught_what_the_teachers_say_of_the_clip_as_it_is(pla
     windows = {key: logmel_of(place, *key) for key in keys}
     shown: Counter = Counter()
 
-    def fit(distiller, batches, steps_per_epoch, *_, chosen_by):
-        for x, y in batches(range(6)):
-            for window, teacher in zip(np.asarray(x), np.asarray(y["teacher_logits"]), strict=True):
+    def fit(distiller, training_set, plan, job, score):
+        for x, y in batches_of(training_set, plan, job, 6):
+            for window, teacher in zip(x, y["teacher_logits"], strict=True):
                 clip_id = clip_of[tuple(teacher.tolist())]
                 views = range(COUNT + 1) if (clip_id, 1) in windows else range(1)
                 away = {v: np.abs(window - windows[clip_id, v])[:-1].max() for v in views}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ser_kd.errors import UserError
-from ser_kd.speaker.owner import OwnerStatistics
+from ser_kd.speaker.statistics import VoiceStatistics
 from ser_kd.speaker.voice import Voice
 from ser_kd.students.frontend import Corpus
 
@@ -16,9 +16,9 @@ BANDS = {"mels": MELS, "floor_db": -80.0}
 
 @pytest.fixture
 def voice(rng):
-    known = OwnerStatistics()
+    known = VoiceStatistics()
     for frames in (30, 80, 55):
-        known = known.heard(rng.normal(-40, 9, (frames, MELS)))
+        known = known.after(rng.normal(-40, 9, (frames, MELS)))
     return Voice(known, BANDS)
 
 

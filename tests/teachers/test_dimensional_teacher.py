@@ -25,8 +25,8 @@ from ser_kd.audio.augment import mixup
 from ser_kd.config import config_from_dict, config_to_dict
 from ser_kd.data.targets import ALL_FOLDS, Targets, read_targets, softmax
 from ser_kd.distillation import fit_loop, losses
-from ser_kd.distillation.multi_task import MultiTaskDistiller
-from ser_kd.distillation.projections import with_projections
+from ser_kd.distillation.distiller import Distiller
+from ser_kd.distillation.terms import ConcordanceTerm, LabelTerm
 from ser_kd.errors import UserError
 from ser_kd.inference.measure import measure_all
 from ser_kd.pipeline.students import distilled_student
@@ -34,7 +34,7 @@ from ser_kd.pipeline.teachers import all_teacher_targets
 from ser_kd.runs.data import RunData
 from ser_kd.runs.folder import Run
 from ser_kd.students.architectures import build_student
-from ser_kd.students.heads import dimensional_head
+from ser_kd.students.heads import multi_task_student
 from ser_kd.teachers.crossfit import Teachers
 from ser_kd.teachers.dimensional_network import WeightedSources, dimensional_network, outputs_of
 from ser_kd.teachers.saved import load_network
@@ -397,7 +397,7 @@ def test_folds_without_ratings_and_vectors_of_another_size(corpus, sources, fitt
         ({"sources": {"a": "hubert.npz"}}, "teachers.vad.sources.a = 'hubert.npz' is no source"),
         ({"sources": {"a": "teacher:x"}}, "teachers.vad needs the teacher 'x'"),
         ({"sources": {"a": "teacher:vad"}}, "in a circle|folds|embedding"),
-        ({"label_weight": 0}, "teachers.vad.label_weight = 0.*asked for the categories"),
+        ({"label_weight": 0}, "teachers.vad.label_weight = 0.* above 0"),
         ({"dimension_weight": 0}, "teachers.vad.dimension_weight = 0"),
         ({"dropout": 1}, "teachers.vad.dropout = 1"),
         ({"in_fold": True}, "unknown key 'teachers.vad.in_fold'"),
@@ -466,13 +466,12 @@ def test_a_file_without_dimensions_is_as_before_and_teaches_none(corpus, tmp_pat
 # --- the student ---
 
 
-def distiller(teacher_weight: float) -> MultiTaskDistiller:
+def distiller(teacher_weight: float) -> Distiller:
     keras.utils.set_random_seed(3)
     config = config_from_dict({"student": {"kind": "cnn", "width": 0.25, "dropout": 0.0}}).student
     student = build_student(config, 20, 16, 3)
-    head = dimensional_head(student.get_layer("embedding").output, 2, 0.0)
-    whole = keras.Model(student.input, (with_projections(student, {}).output, head))
-    model = MultiTaskDistiller(whole, 0.7, teacher_weight, label_weight=1.0)
+    whole = multi_task_student(student, 2, 0.0)
+    model = Distiller(whole, [LabelTerm(), ConcordanceTerm(0.7, teacher_weight)])
     model.compile(optimizer="sgd")
     return model
 
@@ -487,7 +486,8 @@ def test_the_loss_is_the_sum_of_its_parts():
         "teacher_dimensions": told,
     }
     model = distiller(0.3)
-    (logits, _), values = model.student(x, training=False)
+    found = model.student(x, training=False)
+    logits, values = found["logits"], found["dimensions"]
     of_ratings, of_teachers = (
         np.mean([1 - ccc(truth[:, d], np.asarray(values)[:, d]) for d in range(2)])
         for truth in (rated, told)

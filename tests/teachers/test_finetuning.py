@@ -16,6 +16,7 @@ from ser_kd.audio.windows import Windowing
 from ser_kd.config import config_from_dict, load_config
 from ser_kd.data import batching
 from ser_kd.data.clip_arrays import ClipArrays
+from ser_kd.data.training_set import TrainingSet
 from ser_kd.distillation import fit_loop
 from ser_kd.errors import UserError
 from ser_kd.runs.folder import Run
@@ -217,14 +218,15 @@ def test_training_batches_have_clips_of_like_length_and_no_needless_padding():
     rng = np.random.default_rng(0)
     lengths = rng.integers(8_000, 40_000, 64).tolist()
     arrays = clips_of(lengths)
-    keep = trimmed(lambda windows, lengths, y, seed: (windows, lengths), 16_000)
+    keep = trimmed(lambda windows, lengths, y, seed: (windows, {"lengths": lengths}), 16_000)
     spread: dict[int, list[int]] = {}
     for bucket in (0, 4):
-        batches = batching.training_batches(
-            arrays, {}, 48_000, 0, keep, 8, 3, range(2), batches_per_bucket=bucket
-        )
+        plan = batching.BatchPlan(48_000, keep, batches_per_bucket=bucket)
+        labels = np.ones((len(arrays), 1), np.float32)
+        batches = batching.training_batches(TrainingSet(arrays, labels), plan, 8, 3, range(2))
         epochs: list[list[int]] = [[], []]
-        for number, (windows, samples) in enumerate(batches):
+        for number, (windows, y) in enumerate(batches):
+            samples = y["lengths"]
             longest = int(samples.numpy().max())
             assert windows.shape[1] == min(48_000, -(-longest // 8_000) * 8_000)
             spread.setdefault(bucket, []).append(longest - int(samples.numpy().min()))

@@ -535,7 +535,7 @@ def test_settings_are_read():
     config = config_from_dict({"teachers": {"masked": masked, "fusion": FUSION, "ear": EAR}})
     fusion = config.teachers["fusion"]
     assert isinstance(fusion, FusionTeacherConfig)
-    assert {name: source.kind for name, source in fusion.sources.items()} == {
+    assert {name: source.kind for name, source in fusion.vectors.items()} == {
         "ear": "teacher",
         "face": "votes",
     }

@@ -255,7 +255,7 @@ def test_without_keras_hub(corpus, monkeypatch):
     monkeypatch.setitem(sys.modules, "keras_hub", None)
     message = error_of(*make_run(corpus, "absent", "bert_tiny_en_uncased"))
     assert message.startswith(
-        "teachers.words needs the package keras-hub: pip install -e '.[text]'"
+        "teachers.words needs the package keras-hub: pip install 'ser-kd[text]'"
     )
 
 

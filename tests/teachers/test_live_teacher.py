@@ -156,5 +156,5 @@ def test_settings_that_do_not_fit(corpus):
     fusion = {"kind": "fusion", "modalities": {"ear": "teacher:hearing", "face": "votes:face"}}
     fusion["audio"] = ["ear"]
     live = {"kind": "live", "models": ["student.keras"]}
-    with pytest.raises(UserError, match="whose networks may have heard the clips"):
+    with pytest.raises(UserError, match="whose networks may have been trained on the clips"):
         config_from_dict(settings(corpus, teachers={"hearing": live, "both": fusion}))

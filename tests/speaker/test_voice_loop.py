@@ -17,9 +17,9 @@ from ser_kd.data.targets import softmax
 from ser_kd.errors import UserError
 from ser_kd.inference.predictor import Predictor
 from ser_kd.inference.streaming import Streamer
-from ser_kd.speaker.owner import OwnerStatistics, to_corpus
-from ser_kd.speaker.owner_loop import OwnerLoop
+from ser_kd.speaker.statistics import VoiceStatistics, to_corpus
 from ser_kd.speaker.voice import Voice
+from ser_kd.speaker.voice_loop import VoiceLoop
 from ser_kd.students import saved
 from ser_kd.students.frontend import Corpus, Frontend
 from ser_kd.tflite.interpreters import TFLiteModel
@@ -58,7 +58,7 @@ def path(tmp_path) -> Path:
 
 
 def test_an_answer_takes_what_was_known_before_it(model, path):
-    owner = OwnerLoop(path, model, FRONTEND)
+    owner = VoiceLoop(path, model, FRONTEND)
     owner.predict_windows(np.zeros((2, 3 * RATE_HZ), np.float32))
     np.testing.assert_array_equal(model.asked[0], [CORPUS.mean_db, CORPUS.deviation_db])
     assert not path.exists()
@@ -67,14 +67,14 @@ def test_an_answer_takes_what_was_known_before_it(model, path):
     owner.predict_windows(np.zeros((1, 3 * RATE_HZ), np.float32))
     # By hand: one clip against a corpus that counts as eight.
     np.testing.assert_allclose(model.asked[1][0], model.heard[0] / 9, rtol=1e-6)
-    again = OwnerLoop(path, model, FRONTEND)
+    again = VoiceLoop(path, model, FRONTEND)
     assert again.voice.clips == 1
     path.unlink()
-    assert OwnerLoop(path, model, FRONTEND).voice.clips == 0
+    assert VoiceLoop(path, model, FRONTEND).voice.clips == 0
 
 
 def test_only_speech_is_learnt(model, path, rng):
-    owner = OwnerLoop(path, model, FRONTEND)
+    owner = VoiceLoop(path, model, FRONTEND)
     hiss = (0.05 * rng.normal(size=2 * RATE_HZ)).astype(np.float32)
     for sound in (hiss, np.zeros(RATE_HZ, np.float32), np.zeros(0, np.float32), voice(0.05)):
         assert not owner.learn(sound)
@@ -82,22 +82,22 @@ def test_only_speech_is_learnt(model, path, rng):
 
 
 def test_a_long_clip_is_heard_in_parts_and_its_noise_is_not(model, path):
-    owner = OwnerLoop(path, model, FRONTEND)
+    owner = VoiceLoop(path, model, FRONTEND)
     assert owner.learn(np.concatenate([voice(2.5), np.zeros(5 * RATE_HZ // 2), voice(2.5)]))
     assert owner.voice.clips == len(model.heard) == 2
     assert "voice: 2 clips known" in str(owner)
 
 
 def test_a_file_of_other_mel_bands_is_refused(model, path):
-    owner = OwnerLoop(path, model, FRONTEND)
+    owner = VoiceLoop(path, model, FRONTEND)
     owner.learn(voice(2.0))
     with pytest.raises(
         UserError, match=r"owner\.json: the voice there was learnt with the mel bands"
     ):
-        OwnerLoop(path, model, dataclasses.replace(FRONTEND, sample_rate_hz=8_000))
+        VoiceLoop(path, model, dataclasses.replace(FRONTEND, sample_rate_hz=8_000))
     path.write_text("{}")
     with pytest.raises(UserError, match="delete it to begin anew"):
-        OwnerLoop(path, model, FRONTEND)
+        VoiceLoop(path, model, FRONTEND)
 
 
 def test_a_stream_learns_every_sample_once():
@@ -183,7 +183,7 @@ def test_predict_learns_from_clip_to_clip(run, clips, path, capsys, name):
     # The whole loop by hand: the log-mel layer, NumPy, the student.
     predictor = Predictor.load(run.student_path)
     frontend, corpus = predictor.frontend, predictor.adaptation.corpus
-    known, logmel = OwnerStatistics(), LogMel(frontend.logmel)
+    known, logmel = VoiceStatistics(), LogMel(frontend.logmel)
     target = corpus.mean_db, corpus.deviation_db
     student = saved.keras_logits(saved.load_keras(run.student_path))
     if name.endswith(".tflite"):
@@ -199,7 +199,7 @@ def test_predict_learns_from_clip_to_clip(run, clips, path, capsys, name):
         atol = 0.02 if "waveform" in name else 2e-4
         np.testing.assert_allclose(probs[number], expected, atol=atol)
         if number != 2:
-            known = known.heard(frames[0][(frames[0] > -80.0).any(axis=1)])
+            known = known.after(frames[0][(frames[0] > -80.0).any(axis=1)])
     kept = Voice.load(path).statistics
     assert kept.frames == known.frames
     np.testing.assert_allclose(kept.total, known.total, atol=0.05 * known.frames)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ser_kd.speaker.owner import MAX_CLIPS, OwnerStatistics, to_corpus
+from ser_kd.speaker.statistics import MAX_CLIPS, VoiceStatistics, to_corpus
 
 MELS = 5
 CORPUS = np.linspace(-50, -30, MELS), np.linspace(8, 12, MELS)
@@ -14,10 +14,10 @@ def clips(rng):
     return [rng.normal(-40, 9, (frames, MELS)) for frames in (30, 80, 55)]
 
 
-def heard(clips) -> OwnerStatistics:
-    known = OwnerStatistics()
+def heard(clips) -> VoiceStatistics:
+    known = VoiceStatistics()
     for clip in clips:
-        known = known.heard(clip)
+        known = known.after(clip)
     return known
 
 
@@ -29,7 +29,7 @@ def test_without_a_prior_they_are_those_of_all_frames(clips):
 
 
 def test_an_unheard_voice_is_the_corpus():
-    mean, deviation = OwnerStatistics().voice(*CORPUS)
+    mean, deviation = VoiceStatistics().voice(*CORPUS)
     np.testing.assert_allclose(mean, CORPUS[0])
     np.testing.assert_allclose(deviation, CORPUS[1])
 
@@ -45,7 +45,7 @@ def test_old_clips_fade(rng):
     known = heard(rng.normal(-60, 5, (MAX_CLIPS, 20, MELS)))
     assert known.clips == MAX_CLIPS
     for _ in range(3 * MAX_CLIPS):
-        known = known.heard(rng.normal(-20, 5, (20, MELS)))
+        known = known.after(rng.normal(-20, 5, (20, MELS)))
     assert known.clips == pytest.approx(MAX_CLIPS)
     # 0.995 to the power of 600: a twentieth of what was known is left.
     mean, _ = known.voice(*CORPUS, prior_clips=0.0)
@@ -65,8 +65,8 @@ def test_a_voice_is_moved_to_the_corpus_and_silence_stays(clips):
 def test_other_mel_bands_are_refused(clips):
     known = heard(clips)
     with pytest.raises(ValueError, match=r"\[3, 4\]: \[frames, 5\] needed"):
-        known.heard(np.zeros((3, 4)))
+        known.after(np.zeros((3, 4)))
     with pytest.raises(ValueError, match=r"4 mel bands, the voice has 5"):
         known.voice(np.zeros(4), np.ones(4))
     with pytest.raises(ValueError, match=r"not finite"):
-        known.heard(np.full((3, MELS), np.nan))
+        known.after(np.full((3, MELS), np.nan))

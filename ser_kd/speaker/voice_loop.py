@@ -7,7 +7,7 @@ import numpy as np
 
 from ser_kd.audio.voice_activity import VoiceActivityDetector
 from ser_kd.speaker.adaptation import Adaptation, learn_speech
-from ser_kd.speaker.owner import OwnerStatistics
+from ser_kd.speaker.statistics import VoiceStatistics
 from ser_kd.speaker.voice import Voice
 
 
@@ -24,14 +24,14 @@ class Frontend(Protocol):
     def mel_bands(self) -> dict[str, float]: ...
 
 
-class OwnerLoop:
+class VoiceLoop:
     """One speaker, whose voice is kept in a file.
 
     Args:
         path: The file; where there is none, nothing is known yet. Deleting it forgets.
         adaptation: The student's.
         frontend: The same.
-        gate: Says what is speech; None = one with ``MIN_SPEECH_SHARE``.
+        detector: Says what is speech; None = one with ``MIN_SPEECH_SHARE``.
 
     Attributes:
         voice: What is known so far.
@@ -45,11 +45,11 @@ class OwnerLoop:
         path: Path,
         adaptation: Adaptation,
         frontend: Frontend,
-        gate: VoiceActivityDetector | None = None,
+        detector: VoiceActivityDetector | None = None,
     ) -> None:
         self.path = path
-        self._adaptation, self._frontend, self._gate = adaptation, frontend, gate
-        self.voice = Voice(OwnerStatistics(), frontend.mel_bands)
+        self._adaptation, self._frontend, self._detector = adaptation, frontend, detector
+        self.voice = Voice(VoiceStatistics(), frontend.mel_bands)
         if path.exists():
             known = Voice.load(path)
             known.check_bands(frontend.mel_bands, f"{path}: the voice there")
@@ -70,7 +70,7 @@ class OwnerLoop:
             Whether there was speech.
         """
         before = self.voice.statistics
-        known = learn_speech(before, waveform, self._adaptation, self._frontend, self._gate)
+        known = learn_speech(before, waveform, self._adaptation, self._frontend, self._detector)
         if known is before:
             return False
         self.voice = Voice(known, self._frontend.mel_bands)

@@ -1,11 +1,11 @@
-"""The owner's voice, learnt without labels: mean and spread of each mel band over what they said.
+"""A voice, learnt without labels: mean and deviation of each mel band over a few clips.
 
-A phone has one owner. Whoever's voice is brighter, louder or lower than the corpus's, all of their
-clips differ from it in the same way, whatever they feel; that part can be taken out. From the
-log-mel frames of a few clips come a mean and a deviation per mel band, drawn towards those of the
-corpus as long as there are few, and the student hears frames that have been moved to the corpus's
-own: it needs no change for that. What is kept are two sums per mel band: nothing that was said can
-be told from them.
+If a speaker's voice is brighter, louder or lower than the corpus's, all of their clips differ from
+it in the same way, whatever the emotion; that part can be taken out (speaker normalisation). From
+the log-mel frames of a few clips come a mean and a deviation per mel band, drawn towards those of
+the corpus as long as there are few, and the student is given frames that have been moved to the
+corpus's own: it needs no change for that. What is kept are two floating-point sums per mel band:
+nothing that was said can be told from them.
 """
 
 from dataclasses import dataclass, field
@@ -26,11 +26,11 @@ _LEAST_DEVIATION_DB = 1e-3
 
 
 @dataclass(frozen=True)
-class OwnerStatistics:
+class VoiceStatistics:
     """What is known of a voice.
 
     Attributes:
-        clips: How many were heard; fades above ``MAX_CLIPS``.
+        clips: How many were learnt from; fades above ``MAX_CLIPS``.
         frames: How many frames they had.
         total: Sum of the frames per mel band in dB, float64 ``[mels]``.
         squares: Sum of their squares, float64 ``[mels]``.
@@ -41,7 +41,7 @@ class OwnerStatistics:
     total: np.ndarray = field(default_factory=lambda: np.zeros(0))
     squares: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
-    def heard(self, logmel: np.ndarray) -> "OwnerStatistics":
+    def after(self, logmel: np.ndarray) -> "VoiceStatistics":
         """The statistics after one more clip.
 
         Args:
@@ -57,8 +57,8 @@ class OwnerStatistics:
             )
         return self.added(len(frames), frames.sum(0), (frames**2).sum(0))
 
-    def added(self, frames: float, total: np.ndarray, squares: np.ndarray) -> "OwnerStatistics":
-        """The statistics after one more clip, of which the sums are known.
+    def added(self, frames: float, total: np.ndarray, squares: np.ndarray) -> "VoiceStatistics":
+        """The statistics after one more clip, whose sums are known.
 
         Args:
             frames: How many it has.
@@ -78,9 +78,9 @@ class OwnerStatistics:
         if not frames:
             return self
         if not self.frames:
-            return OwnerStatistics(1.0, float(frames), total, squares)
+            return VoiceStatistics(1.0, float(frames), total, squares)
         keep = min(1.0, (MAX_CLIPS - 1) / self.clips)
-        return OwnerStatistics(
+        return VoiceStatistics(
             keep * self.clips + 1.0,
             keep * self.frames + frames,
             keep * self.total + total,
@@ -93,7 +93,7 @@ class OwnerStatistics:
         """Mean and deviation per mel band, drawn towards the corpus while there are few clips.
 
         Args:
-            mean_db: Of the corpus, ``[mels]``; what is returned before any clip was heard.
+            mean_db: Of the corpus, ``[mels]``; what is returned before any clip was learnt.
             deviation_db: Of the corpus, ``[mels]``.
             prior_clips: How many clips the corpus counts as.
 
@@ -129,7 +129,7 @@ def to_corpus(
 
     Args:
         logmel: ``[..., mels]`` in dB.
-        voice: Mean and deviation ``[mels]``, as ``OwnerStatistics.voice`` gives them.
+        voice: Mean and deviation ``[mels]``, as ``VoiceStatistics.voice`` gives them.
         corpus: Mean and deviation ``[mels]``, those that the student standardises with.
         floor_db: The front end's floor.
 
@@ -138,8 +138,8 @@ def to_corpus(
     """
     scale = corpus[1] / voice[1]
     moved = (logmel - voice[0]) * scale + corpus[0]
-    heard = logmel > floor_db + AT_FLOOR_DB
-    result: np.ndarray = np.where(heard, moved, logmel).astype(np.float32)
+    sounds = logmel > floor_db + AT_FLOOR_DB
+    result: np.ndarray = np.where(sounds, moved, logmel).astype(np.float32)
     return result
 
 

@@ -1,0 +1,37 @@
+"""Reading what libsndfile does not: AAC and other formats of phones, through the program ffmpeg."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+SUFFIXES = (".m4a", ".mp4", ".mov", ".aac", ".3gp", ".amr", ".webm", ".wma")
+
+
+class FFmpegError(Exception):
+    """ffmpeg is not installed, or cannot read a file; the message says which."""
+
+
+def write_wav(path: Path, wav: Path) -> None:
+    """Writes the first audio stream of a file as float32 WAV, at its own rate and channels.
+
+    Raises:
+        FFmpegError: ffmpeg is not installed, or the file holds no audio that it can read.
+    """
+    program = shutil.which("ffmpeg")
+    if program is None:
+        raise FFmpegError(
+            f"{path.suffix} files are read through the program ffmpeg, which is not installed: "
+            "install it, or convert the file to WAV"
+        )
+    source = str(path.resolve())
+    command = [program, "-nostdin", "-v", "error", "-y", "-i", source, "-map", "0:a:0"]
+    done = subprocess.run(
+        [*command, "-c:a", "pcm_f32le", str(wav)],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+    )
+    if done.returncode or not wav.is_file():
+        said = " ".join(done.stderr.split()).replace(source, path.name)
+        raise FFmpegError(f"ffmpeg: {said[-200:] or f'status {done.returncode}'}")
