@@ -192,7 +192,7 @@ def choose(listed: Sequence[Listed], serial: str | None, ask: bool) -> str:
     if not ready:
         raise BenchError(
             "no device: plug a phone in with USB debugging switched on, or start an emulator "
-            "(docs/android.md)"
+            "(docs/phone.md)"
         )
     names = [f"{device.serial} ({device.model or 'no name'})" for device in ready]
     if not ask:

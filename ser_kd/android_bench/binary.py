@@ -83,7 +83,7 @@ def published_url(source: str, abi: str) -> str:
     if abi not in names:
         raise BenchError(
             f"no {source} binary is published for {abi}, only for {', '.join(names)}: build one "
-            "and name it with --binary (docs/android.md)"
+            "and name it with --binary (docs/phone.md)"
         )
     template = NIGHTLY if source == "nightly" else LITERT
     return template.format(abi=names[abi], version=source.removeprefix("litert-"))

@@ -254,7 +254,7 @@ def notes(content: dict[str, Any]) -> list[str]:
     if content["device"]["kind"] == "phone" and content["settings"].get("route") == "binary":
         found.append(
             "the command-line tool may be scheduled onto other cores than an app (--apk measures "
-            "inside one); docs/android.md says what else matters"
+            "inside one); docs/phone.md says what else matters"
         )
     return list(dict.fromkeys(found))
 

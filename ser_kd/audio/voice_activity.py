@@ -4,10 +4,9 @@ Speech is **periodic** for a while (the voice), which noise and clicks are not, 
 spectrum **changes** (vowels, melody), which that of hum and tones does not. Neither figure depends
 on the level, and nothing is learned or remembered: a window's answer depends on that window alone.
 
-What it lets through (``benchmarks/speech_gate.py`` on other clips than those that its defaults were
-chosen on; benchmarks/README.md): 99 to 100 % of clips of CREMA-D and EmoDB at -12 and -30 dBFS,
-98 to 99 % in noise at 10 dB; no window of silence, noise, hum, tones or clicks; 3.5 % of tones in
-noise.
+What it passes (``benchmarks/voice_activity.py`` on other clips than those that its defaults were
+chosen on; docs/benchmarks.md): 99 to 100 % of clips of CREMA-D and EmoDB at -12 and -30 dBFS, 98 to
+99 % in noise at 10 dB; no window of silence, noise, hum, tones or clicks; 3.5 % of tones in noise.
 
 What it cannot know, by its construction (not measured): music with a melody counts as speech;
 whispering does not, nor does one vowel held at one pitch.

@@ -20,7 +20,7 @@ from ser_kd.android_bench.options import Options
 _EPILOG = """\
 What stands behind -- is given to the tool as it is: -- --min_secs=3 --warmup_min_secs=1
 Exit status: 0 everything that was asked for counts; 1 something does not; 2 something to mend;
-130 interrupted, what is measured is kept. docs/android.md says how to set a phone up and what the
+130 interrupted, what is measured is kept. docs/phone.md says how to set a phone up and what the
 figures mean."""
 
 

@@ -37,7 +37,7 @@ def make_deterministic() -> None:
     """Lets TensorFlow use nothing but operations that always give the same result.
 
     For the whole process, from now on. On a CPU this costs nothing that could be measured
-    (benchmarks/README.md); on a GPU some operations become slower.
+    (docs/benchmarks.md); on a GPU some operations become slower.
     """
     tf.config.experimental.enable_op_determinism()
 

@@ -65,7 +65,7 @@ def train(config: Config, run_dir: Path | None = None) -> None:
     say("\n6. Scores")
     scores = run_dimensions.evaluate_dimensions(run, run_data, RATINGS_ALONE)
     say("\n" + run_dimensions.table(scores))
-    say(f"\nFor the phone: {run.export_dir} (docs/dimensions.md shows how)")
+    say(f"\nFor the phone: {run.export_dir} (docs/teachers.md shows how)")
 
 
 def check(config: Config) -> None:

@@ -15,7 +15,7 @@ from ser_kd.config import Config, LogMelConfig, read_run_config
 from ser_kd.errors import UserError
 
 PRIOR_CLIPS = 8.0
-"""The corpus counts as so many of the owner's clips (2, 8 and 20 were tried: docs/owner.md)."""
+"""The corpus counts as so many of the owner's clips (2, 8 and 20 were tried: docs/phone.md)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,7 +199,7 @@ def find_frontend(model: Path) -> tuple[tuple[str, ...], Frontend]:
 def no_categories(model: Path) -> UserError:
     """What to raise of a model that predicts dimensions alone."""
     return UserError(
-        f"{model} tells dimensions, which have no labels to print; docs/dimensions.md says how to "
+        f"{model} tells dimensions, which have no labels to print; docs/teachers.md says how to "
         "read them. Of categories are student.keras and the other files of export/"
     )
 
