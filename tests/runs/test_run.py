@@ -214,7 +214,7 @@ def test_no_usable_clip_in_a_part(corpus, tmp_path):
     run = Run.create(config_of(copy), tmp_path / "runs" / "mine")
     for clip in run.data().splits.validation:
         clip.path.write_bytes(b"")
-    with pytest.raises(UserError, match=r"no validation clip can be used .*ser_kd data folder"):
+    with pytest.raises(UserError, match=r"no validation clip can be used .*ser-kd data folder"):
         run.data()
 
 
