@@ -51,9 +51,11 @@ class ClipArrays:
 
     @property
     def lengths(self) -> np.ndarray:
+        """Cells of every clip, int64 ``[clips]``."""
         return np.diff(self.offsets)
 
     def clip(self, index: int) -> np.ndarray:
+        """The values of one clip, ``[cells, ...]``."""
         return self.values[self.offsets[index] : self.offsets[index + 1]]
 
     def select(self, ids: Sequence[str]) -> "ClipArrays":
@@ -164,7 +166,7 @@ def _cache_key(clips: Sequence[Clip], config: AudioConfig) -> str:
 
 
 def logmel_arrays(waveforms: ClipArrays, config: LogMelConfig) -> ClipArrays:
-    """The log-mel frames of every clip: all that hear at least one of its samples."""
+    """The log-mel frames of every clip: all that cover at least one of its samples."""
     logmel = LogMel(config)
     parts = [
         clip_logmel(logmel, decoding.to_float(waveforms.clip(index)))

@@ -28,11 +28,11 @@ class Targets:
         embedding: float32 ``[rows, size]``, pooled over the clip; size 0 where the teacher gives
             none. NaN where ``fold`` is ``ALL_FOLDS``: embeddings of different folds' networks have
             nothing in common, so their mean would mean nothing.
-        fold: int ``[rows]``: which fold's network predicted the clip, never having heard its
+        fold: int ``[rows]``: which fold's network predicted the clip, never trained on its
             speaker; ``ALL_FOLDS`` for the mean, ``IN_FOLD`` where the clip was trained on.
         view: int ``[rows]``: the view of the clip (``ser_kd.audio.views``); 0 is the clip as it is.
         dimensions: float32 ``[rows, dimensions]``, -1..1, in the order of the run's dimensions; of
-            a teacher that tells them, else None.
+            a teacher that predicts them, else None.
     """
 
     ids: tuple[str, ...]

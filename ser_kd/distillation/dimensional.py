@@ -13,7 +13,7 @@ _BATCH = 128
 
 
 class DimensionPredictor:
-    """Runs a network over whole clips: what it says of their dimensions, averaged over windows.
+    """Runs a network over whole clips: the dimensions that it predicts, averaged over windows.
 
     Made once per network and kept, because tracing its graph takes longer than running it.
 

@@ -104,7 +104,7 @@ class Job:
     Attributes:
         fit: Epochs, batches, learning rate, label smoothing.
         seed: Of the order of the clips and of augmentation; see ``network_seed``.
-        name: For the reader's eyes.
+        name: Of the network, in messages.
         directory: Receives ``history.jsonl``, TensorBoard logs and, until the end, the state.
         rate_scale: Variable path -> factor on the learning rate; None = 1 for all.
         chosen_by: The score that is highest in the best epoch.
@@ -131,6 +131,7 @@ class TrainingState:
 
     @property
     def path(self) -> Path:
+        """The file of the state."""
         return self.directory / _STATE
 
     def _variables(self) -> list[Any]:

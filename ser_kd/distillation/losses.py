@@ -80,8 +80,8 @@ def concordance_loss(truth: Any, predicted: Any, weights: Any = None) -> Any:
     batches should be large enough to spread over the scale (as a loss: Weninger et al., IJCAI
     2016).
 
-    A dimension of which the batch tells nothing (no clip or one with a rating, or all rated alike)
-    costs 1 and has no gradient.
+    A dimension of which nothing can be learnt from the batch (no clip or one with a rating, or all
+    rated alike) costs 1 and has no gradient.
 
     Args:
         truth: ``[batch, dimensions]``, ratings or a teacher's predictions; NaN: not rated.

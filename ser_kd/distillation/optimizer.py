@@ -29,6 +29,7 @@ class LinearDecay(keras.optimizers.schedules.LearningRateSchedule):
         self.warmup_steps, self.total_steps = warmup_steps, total_steps
 
     def __call__(self, step: Any) -> Any:
+        """The learning rate of a step."""
         step = ops.cast(step, "float32")
         rising = self.learning_rate * step / max(1, self.warmup_steps)
         left = (self.total_steps - step) / max(1, self.total_steps - self.warmup_steps)
@@ -37,6 +38,7 @@ class LinearDecay(keras.optimizers.schedules.LearningRateSchedule):
         return ops.where(step < self.warmup_steps, rising, falling)
 
     def get_config(self) -> dict[str, Any]:
+        """The arguments that make the same schedule."""
         return {
             "learning_rate": self.learning_rate,
             "final_learning_rate": self.final_learning_rate,
@@ -58,6 +60,7 @@ class ScaledAdamW(keras.optimizers.AdamW):
         self.scale = scale
 
     def build(self, variables: Any) -> None:
+        """Looks the factors up."""
         super().build(variables)
         # By index: the TensorFlow backend hands the steps its own variables, which have no path.
         self._scales = [self.scale(variable.path) for variable in variables]
@@ -66,6 +69,7 @@ class ScaledAdamW(keras.optimizers.AdamW):
         return self._scales[self._get_variable_index(variable)]
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """One variable's update, at its own rate."""
         super().update_step(gradient, variable, learning_rate * self._scale_of(variable))
 
     def _apply_weight_decay(self, variables: Any) -> None:

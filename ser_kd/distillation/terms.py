@@ -145,6 +145,7 @@ class LabelTerm(Term):
         super().__init__(weight, "label")
 
     def __call__(self, batch: Batch) -> Outcome:
+        """See ``Term``."""
         labels, logits = batch.y[LABELS], batch.logits
         loss = losses.cross_entropy(labels, logits)
         labelled = ops.sum(labels, axis=-1)
@@ -197,9 +198,11 @@ class LogitTerm(Term):
 
     @property
     def teacher_network(self) -> keras.Model | None:
+        """``teacher``."""
         return self.teacher
 
     def __call__(self, batch: Batch) -> Outcome:
+        """See ``Term``."""
         teacher, logits = self._teacher_logits(batch), batch.logits
         loss = losses.distillation_kl(teacher, logits, self.temperature)
         logs = {
@@ -228,6 +231,7 @@ class LogitTerm(Term):
         return self.temperature * ops.log(mixed + keras.config.epsilon())
 
     def get_config(self) -> dict[str, Any]:
+        """The arguments that make the same term."""
         return {
             **super().get_config(),
             "temperature": self.temperature,
@@ -237,6 +241,7 @@ class LogitTerm(Term):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "LogitTerm":
+        """The term that ``get_config`` describes."""
         teacher = keras.saving.deserialize_keras_object(config["teacher"])
         return cls(**{**config, "teacher": teacher})
 
@@ -276,6 +281,7 @@ class EmbeddingTerm(Term):
 
     @property
     def logged(self) -> tuple[str, ...]:
+        """The loss under its teacher's name."""
         return (f"embedding_loss_{self.teacher}",)
 
     def extend(self, student: keras.Model) -> Any:
@@ -285,6 +291,7 @@ class EmbeddingTerm(Term):
         return layers.Reshape((self.spaces, self.size))(dense(embedding))
 
     def __call__(self, batch: Batch) -> Outcome:
+        """See ``Term``."""
         projected = batch.extensions[self.name]
         target, space = batch.y[f"{EMBEDDING}{self.teacher}"], batch.y[f"{SPACE}{self.teacher}"]
         own = ops.one_hot(space, self.spaces, dtype=projected.dtype)  # zeros where there is none
@@ -304,6 +311,7 @@ class EmbeddingTerm(Term):
         return Outcome(loss, {self.logged[0]: mean})
 
     def get_config(self) -> dict[str, Any]:
+        """The arguments that make the same term."""
         return {
             **super().get_config(),
             "teacher": self.teacher,
@@ -339,10 +347,12 @@ class ConcordanceTerm(Term):
 
     @property
     def logged(self) -> tuple[str, ...]:
+        """The loss with the ratings and, where it is learnt, that with the teachers."""
         taught = ("teacher_dimension_loss",) if self.teacher_weight > 0 else ()
         return ("dimension_loss", *taught)
 
     def __call__(self, batch: Batch) -> Outcome:
+        """See ``Term``."""
         value = self._loss(batch, DIMENSIONS)
         loss, logs = self.weight * value, {"dimension_loss": value}
         if self.teacher_weight > 0:
@@ -359,6 +369,7 @@ class ConcordanceTerm(Term):
         return ops.mean(losses.concordance_loss(batch.y[target], predicted, weight))
 
     def get_config(self) -> dict[str, Any]:
+        """The arguments that make the same term."""
         return {**super().get_config(), "teacher_weight": self.teacher_weight}
 
 

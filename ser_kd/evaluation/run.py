@@ -26,8 +26,6 @@ from ser_kd.runs.data import RunData
 from ser_kd.runs.folder import Run
 from ser_kd.teachers.crossfit import targets_path
 
-EVALUATION, PREDICTIONS, PAGE = "eval.json", "predictions.csv", "report.html"
-
 
 def evaluate_run(run: Run, run_data: RunData, targets: Mapping[str, Targets]) -> dict[str, Any]:
     """Scores teachers and students on validation and, where its clips are there, on test.
@@ -43,22 +41,22 @@ def evaluate_run(run: Run, run_data: RunData, targets: Mapping[str, Targets]) ->
     Returns:
         The content of ``eval.json``.
     """
-    path, page = run.directory / EVALUATION, run.directory / PAGE
+    path, page = run.evaluation_path, run.report_path
     if is_current(run):
         say(f"  {path} is there")
         evaluation: dict[str, Any] = files.read_json(path)
     else:
         evaluation, predictions = _evaluate(run, run_data, targets)
-        write_csv(run.directory / PREDICTIONS, predictions)
+        write_csv(run.predictions_path, predictions)
         files.write_json(path, evaluation)
-    if not files.is_current(page, [path, run.directory / "resources.json"]):
+    if not files.is_current(page, [path, run.resources_path]):
         write_report(evaluation, stored_resources(run), page)
     return evaluation
 
 
 def is_current(run: Run) -> bool:
     """Whether ``eval.json`` has today's schema, and no model that it tells of is younger."""
-    path = run.directory / EVALUATION
+    path = run.evaluation_path
     sources = [*student_files(run).values()]
     sources += [targets_path(name, run) for name in run.config.teachers]
     return files.is_current(path, sources) and files.read_json(path).get("format") == FORMAT

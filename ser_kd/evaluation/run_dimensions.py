@@ -21,7 +21,6 @@ from ser_kd.students.saved import load_keras
 from ser_kd.teachers.crossfit import targets_path
 from ser_kd.tflite.interpreters import TFLiteModel
 
-FILE = "dimensions.json"
 _Predict = Callable[[list[str]], np.ndarray]
 
 
@@ -72,7 +71,7 @@ def evaluate_dimensions(
         result["teachers_out_of_fold"] = {
             name: _out_of_fold(names, teacher, run_data) for name, teacher in teachers.items()
         }
-    files.write_json(run.directory / FILE, result)
+    files.write_json(run.dimension_scores_path, result)
     return result
 
 

@@ -27,13 +27,13 @@ def find_run(model: Path) -> "Run | None":
 
 def stored_resources(own_run: "Run | None") -> dict[str, Any]:
     """The run's ``resources.json``; empty where there is none."""
-    path = own_run.directory / "resources.json" if own_run else None
+    path = own_run.resources_path if own_run else None
     return files.read_json(path) if path and path.is_file() else {}
 
 
 def training_history(own_run: "Run | None") -> list[dict[str, Any]]:
     """``epoch``, ``loss``, ``accuracy`` and ``validation_ua`` of every epoch."""
-    path = own_run.directory / "history.jsonl" if own_run else None
+    path = own_run.history_path if own_run else None
     if not path or not path.is_file():
         return []
     epochs = map(json.loads, path.read_text(encoding="utf-8").splitlines())

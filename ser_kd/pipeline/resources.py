@@ -31,7 +31,7 @@ def measure_run(run: Run) -> dict[str, Any]:
     students = student_files(run)
     models |= {name: [path] for name, path in students.items()}
     examples += [None] * len(students)
-    path = run.directory / "resources.json"
+    path = run.resources_path
     if files.is_current(path, [file for paths in models.values() for file in paths]):
         say(f"  {path} is there")
         known: dict[str, Any] = files.read_json(path)

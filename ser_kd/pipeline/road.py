@@ -5,7 +5,7 @@ from pathlib import Path
 from ser_kd.config import Config
 from ser_kd.distillation import fit_loop
 from ser_kd.evaluation import run_dimensions
-from ser_kd.evaluation.run import PAGE, evaluate_run
+from ser_kd.evaluation.run import evaluate_run
 from ser_kd.evaluation.summary import summary
 from ser_kd.export.run import export_run
 from ser_kd.pipeline import dimensions_only, resources, students
@@ -54,7 +54,7 @@ def train(config: Config, run_dir: Path | None = None) -> None:
     say("\n" + summary(evaluation, measured))
     if run_data.dimensions:
         say("\n" + run_dimensions.table(run_dimensions.evaluate_dimensions(run, run_data)))
-    _say_what_next(run.directory / PAGE, run.export_dir / "student_waveform.tflite", config)
+    _say_what_next(run.report_path, run.export_dir / "student_waveform.tflite", config)
 
 
 def _say_what_next(page: Path, model: Path, config: Config) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from ser_kd import files
 from ser_kd.config import Config, read_run_config
+from ser_kd.distillation.fit_loop import HISTORY
 from ser_kd.errors import UserError
 from ser_kd.runs.data import RunData
 from ser_kd.runs.reading import read_run_data
@@ -77,6 +78,36 @@ class Run:
     def export_dir(self) -> Path:
         """What is for the phone."""
         return self.directory / "export"
+
+    @property
+    def history_path(self) -> Path:
+        """The student's epochs, a line each."""
+        return self.directory / HISTORY
+
+    @property
+    def resources_path(self) -> Path:
+        """Size, time and memory of every model."""
+        return self.directory / "resources.json"
+
+    @property
+    def evaluation_path(self) -> Path:
+        """The scores of every model of categories."""
+        return self.directory / "eval.json"
+
+    @property
+    def predictions_path(self) -> Path:
+        """What the file for the phone predicts for every clip."""
+        return self.directory / "predictions.csv"
+
+    @property
+    def report_path(self) -> Path:
+        """The page about the scores."""
+        return self.directory / "report.html"
+
+    @property
+    def dimension_scores_path(self) -> Path:
+        """The scores of every model of continuous targets."""
+        return self.directory / "dimensions.json"
 
     def teacher_dir(self, name: str) -> Path:
         """A teacher's networks, predictions and targets."""

@@ -39,10 +39,10 @@ class Signals:
         arrays, row = self._places[clip_id]
         return int(arrays.samples[row])
 
-    def arrays(self, hears: Hears, views: Sequence[ClipView]) -> ClipArrays:
+    def arrays(self, kind: Hears, views: Sequence[ClipView]) -> ClipArrays:
         """Some views of clips and segments, in that order: int16 samples or log-mel frames."""
         ids = [clip_id for clip_id, _ in views]
-        if hears == "waveform":
+        if kind == "waveform":
             parts = [self._waveform(*view) for view in views]
             samples = np.array([len(part) for part in parts], np.int64)
             return clip_arrays.join(ids, parts, samples, clip_arrays.NO_WAVEFORMS)

@@ -155,6 +155,7 @@ class Frontend:
 
     @property
     def logmel(self) -> LogMelConfig:
+        """The settings of the log-mel frames."""
         return LogMelConfig(
             self.sample_rate_hz,
             self.fft_samples,
@@ -199,8 +200,8 @@ def find_frontend(model: Path) -> tuple[tuple[str, ...], Frontend]:
 def no_categories(model: Path) -> UserError:
     """What to raise of a model that predicts dimensions alone."""
     return UserError(
-        f"{model} tells dimensions, which have no labels to print; docs/teachers.md says how to "
-        "read them. Of categories are student.keras and the other files of export/"
+        f"{model} predicts dimensions, which have no labels to print; docs/teachers.md says how "
+        "to read them. Of categories are student.keras and the other files of export/"
     )
 
 

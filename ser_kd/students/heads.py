@@ -24,6 +24,7 @@ class CutOff(layers.Layer):
     """Cuts off what lies beyond -1..1; in training nothing, or gradients would end there."""
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
+        """Inputs within -1..1, or in training as they are."""
         return inputs if training else ops.clip(inputs, -1.0, 1.0)
 
 

@@ -63,7 +63,7 @@ def require_same_input(
         if there != here:
             raise UserError(
                 f"{where}: {path} has another front end ({key} = {there:g}, here {here:g}); it "
-                "could not hear what this run's student hears"
+                "could not use what this run's student is given"
             )
 
 

@@ -18,6 +18,7 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
     """
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+        """Normalised inputs, of the same shape."""
         if not training or not self.trainable:
             return super().call(inputs, training=training, mask=mask)
         outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(
@@ -36,6 +37,7 @@ class Standardize(keras.layers.Layer):
     """
 
     def build(self, input_shape: tuple[int, ...]) -> None:
+        """Makes the statistics, ``[mels]`` each."""
         mels = input_shape[-1]
         self.mean = self.add_weight(
             shape=(mels,), initializer="zeros", trainable=False, name="mean"
@@ -50,4 +52,5 @@ class Standardize(keras.layers.Layer):
         self.deviation.assign(deviation)
 
     def call(self, features: Any) -> Any:
+        """Standardised features, of the same shape."""
         return (features - self.mean) / self.deviation

@@ -1,8 +1,8 @@
 """A student's start: the first layers of YAMNet, as its authors publish it.
 
 YAMNet (github.com/tensorflow/models, research/audioset/yamnet; Apache-2.0) is a MobileNetV1 (arXiv
-1704.04861) that learnt 521 kinds of sounds from AudioSet, two million clips. What its first layers
-hear is of use for emotions, too. The file that is read here is the one for phones (TensorFlow Hub,
+1704.04861) trained on 521 kinds of sounds of AudioSet, two million clips. Its first layers are of
+use for emotions, too. The file that is read here is the one for phones (TensorFlow Hub,
 ``google/lite-model/yamnet/classification/tflite/1``): int8 weights, batch normalisation folded in.
 """
 
@@ -82,7 +82,7 @@ def narrowed(
     """Convolutions with as many channels as a student has.
 
     A block of fewer channels keeps those whose activations vary most: one that is the same for all
-    speech tells nothing, and the next block's offsets make up for it.
+    speech carries no information, and the next block's offsets make up for it.
 
     Args:
         convolutions: As ``read_convolutions`` gives them.

@@ -223,7 +223,7 @@ def test_a_run_from_before_there_were_views_goes_on(corpus, tmp_path):
 
 def test_settings():
     config = load_config("demo", ['corpus.unlabelled_dirs=["~/speech", "b"]'])
-    assert config.corpus.unlabelled_dirs == ("~/speech", "b")
+    assert config.corpus.unlabelled_dirs == ("~/speech", str(Path("b").absolute()))
     with pytest.raises(UserError, match=r"corpus\.unlabelled_dirs is a list, got 'speech'"):
         load_config("demo", ["corpus.unlabelled_dirs=speech"])
     with pytest.raises(UserError, match=r"unlabelled_dirs needs a value of type str, got 3"):

@@ -234,11 +234,11 @@ def test_exporting_evaluating_and_predicting(place, finished, capsys):
     for model in (path, run.dimensions_path):
         assert ser_kd_main(["evaluate", str(model)]) == 2
         error = capsys.readouterr().err
-        assert "tells dimensions" in error
+        assert "predicts dimensions" in error
         assert error.count("\n") == 1
         assert ser_kd_main(["predict", str(model), str(place / "corpus")]) == 2
         error = capsys.readouterr().err
-        assert f"{model} tells dimensions, which have no labels" in error
+        assert f"{model} predicts dimensions, which have no labels" in error
         assert error.count("\n") == 1
 
 
