@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from test_streaming import voice
+from voice_maker import voice
 
 import ser_kd
 from ser_kd.inference.predictor import Predictor

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from encoder_maker import QUIET, TINY, numpy
 
 from ser_kd import load_encoder
 from ser_kd.encoder.architecture import architecture
@@ -21,25 +22,6 @@ from ser_kd.errors import UserError
 # Keras saves a TensorFlow variable through a NumPy 1 interface.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
-TINY = {
-    "conv_dim": [8, 8, 8],
-    "conv_kernel": [10, 4, 3],
-    "conv_stride": [5, 4, 2],
-    "hidden_size": 16,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 24,
-    "num_conv_pos_embeddings": 8,
-    "num_conv_pos_embedding_groups": 4,
-    "layerdrop": 0.0,
-    "initializer_range": 0.2,
-}
-QUIET = {
-    "hidden_dropout": 0.0,
-    "activation_dropout": 0.0,
-    "attention_dropout": 0.0,
-    "apply_spec_augment": False,
-}
 FIXTURES = sorted((Path(__file__).parents[1] / "fixtures" / "encoders").iterdir())
 
 
@@ -57,10 +39,6 @@ def encoder(gradient_checkpointing: bool = False, **overrides) -> SpeechEncoder:
 
 def noise(*shape: int) -> np.ndarray:
     return np.random.default_rng(0).normal(size=shape).astype("float32")
-
-
-def numpy(x) -> np.ndarray:
-    return tf.convert_to_tensor(x).numpy()
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 import tensorflow as tf
+from export_maker import tiny_student
 from sklearn.metrics import (
     accuracy_score,
     balanced_accuracy_score,
@@ -22,7 +23,6 @@ from sklearn.metrics import (
     log_loss,
     recall_score,
 )
-from test_export import tiny_student
 
 from ser_kd import files
 from ser_kd.__main__ import main

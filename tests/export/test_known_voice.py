@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
+from export_maker import exported_run, tensorflow_interpreter
 from tensorflow.lite.python import schema_py_generated as schema
-from test_export import exported_run, tensorflow_interpreter
-from test_waveform_model import speech
+from voice_maker import speech
 
 from ser_kd.audio.logmel import LogMel
 from ser_kd.config import Config

@@ -14,8 +14,9 @@ import pytest
 import soundfile
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
+from export_maker import EMOTIONS, exported_run
 from tensorflow.lite.python import schema_py_generated as schema
-from test_export import EMOTIONS, exported_run
+from voice_maker import speech
 
 from ser_kd.audio.logmel import LogMel
 from ser_kd.config import LogMelConfig
@@ -38,16 +39,6 @@ def exported(tmp_path_factory):
 @pytest.fixture(scope="module")
 def model(exported) -> Path:
     return exported[0].export_dir / "student_waveform.tflite"
-
-
-def speech(samples: int = 16_000, seed: int = 0) -> np.ndarray:
-    """Noise with a tone, 60 dB of dynamics, and digital silence at the end."""
-    rng = np.random.default_rng(seed)
-    times = np.arange(samples) / 16_000
-    wave = 0.3 * np.sin(2 * np.pi * 220 * times) + 0.05 * rng.normal(size=samples)
-    wave *= 10.0 ** (-3.0 * np.abs(np.sin(3 * times)))
-    wave[-samples // 8 :] = 0.0
-    return wave.astype(np.float32)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_streaming import LABELS, loudness, voice
+from voice_maker import LABELS, loudness, voice
 
 from ser_kd.__main__ import main
 from ser_kd.commands import listen

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from test_export import EMOTIONS, exported_run
+from export_maker import EMOTIONS, exported_run
 
 from ser_kd.__main__ import main
 from ser_kd.audio.windows import Windowing

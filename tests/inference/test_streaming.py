@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 from scipy.signal import lfilter
+from voice_maker import LABELS, RATE_HZ, at, loudness, voice
 
 from ser_kd.__main__ import main
 from ser_kd.audio.voice_activity import VoiceActivityDetector
@@ -20,8 +21,6 @@ from ser_kd.inference.predictor import Predictor
 from ser_kd.inference.streaming import Streamer, Update, line
 from ser_kd.students.frontend import Frontend
 
-RATE_HZ = 16_000
-LABELS = ("loud", "soft")
 GATE = VoiceActivityDetector()
 
 
@@ -29,29 +28,6 @@ GATE = VoiceActivityDetector()
 class Window:
     sample_rate_hz: int = RATE_HZ
     window_samples: int = 3 * RATE_HZ
-
-
-def voice(seconds: float = 3.0, rate_hz: int = RATE_HZ, seed: int = 0) -> np.ndarray:
-    """Syllables: a falling and rising buzz through formants that change, with gaps between."""
-    rng = np.random.default_rng(seed)
-    syllables = []
-    total = 0
-    while total < seconds * rate_hz:
-        count = round(rng.uniform(0.15, 0.3) * rate_hz)
-        pitch_hz = rng.uniform(100, 200) * np.linspace(1, rng.uniform(0.8, 1.2), count)
-        pulses = np.diff(np.floor(np.cumsum(pitch_hz) / rate_hz), prepend=0.0)
-        for formant_hz in rng.uniform((300, 900, 2_200), (800, 2_000, 3_000)):
-            radius = np.exp(-np.pi * 90 / rate_hz)
-            angle = 2 * np.pi * formant_hz / rate_hz
-            pulses = lfilter([1 - radius], [1, -2 * radius * np.cos(angle), radius**2], pulses)
-        syllables += [pulses * np.hanning(count), np.zeros(round(rng.uniform(0, 0.1) * rate_hz))]
-        total += len(syllables[-2]) + len(syllables[-1])
-    return at(-20, np.concatenate(syllables)[: round(seconds * rate_hz)])
-
-
-def at(level_dbfs: float, samples: np.ndarray) -> np.ndarray:
-    rms = np.sqrt(np.mean(samples.astype(np.float64) ** 2))
-    return (samples * 10 ** (level_dbfs / 20) / rms).clip(-1, 1).astype(np.float32)
 
 
 def noise(slope: float, rng: np.random.Generator, seconds: float = 3.0) -> np.ndarray:
@@ -134,12 +110,6 @@ def test_share_is_that_of_the_speech():
 
 
 # --- the stream -----------------------------------------------------------------------------------
-
-
-def loudness(windows: np.ndarray) -> np.ndarray:
-    """A model that says how loud a window is."""
-    level = np.abs(windows).mean(axis=1, keepdims=True)
-    return np.concatenate([level, 1 - level], axis=1).astype(np.float32)
 
 
 def updates_of(sound: np.ndarray, chunks: list[int] | None = None, **options) -> list[Update]:
@@ -280,7 +250,7 @@ def ask(capsys, *arguments: object) -> tuple[int, list[str], str]:
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> Path:
-    from test_export import exported_run  # TensorFlow is not needed by the tests above
+    from export_maker import exported_run  # TensorFlow is not needed by the tests above
 
     return exported_run(tmp_path_factory)[0].export_dir / "student_waveform.tflite"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from test_streaming import LABELS, RATE_HZ, voice
+from voice_maker import LABELS, RATE_HZ, voice
 
 from ser_kd.__main__ import main
 from ser_kd.audio.logmel import LogMel
@@ -139,7 +139,7 @@ def test_a_stream_without_speech_offers_nothing():
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    from test_export import exported_run  # TensorFlow is not needed by the tests above
+    from export_maker import exported_run  # TensorFlow is not needed by the tests above
 
     return exported_run(tmp_path_factory)[0]
 

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from test_encoder import QUIET, TINY, numpy
+from encoder_maker import QUIET, TINY, numpy
 
 from ser_kd.encoder.architecture import architecture
 from ser_kd.encoder.model import SpeechEncoder
