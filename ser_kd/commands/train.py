@@ -60,7 +60,7 @@ def _config(parsed: argparse.Namespace) -> Config:
 
 def _train(config: Config, run_dir: Path | None) -> int:
     # Late: a wrong argument should not wait for TensorFlow.
-    from ser_kd.pipeline import road
+    from ser_kd.pipeline.run import train_run
 
-    road.train(config, run_dir)
+    train_run(config, run_dir)
     return 0

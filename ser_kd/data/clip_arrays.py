@@ -22,7 +22,7 @@ _DECODING_THREADS = 4
 
 ClipView = tuple[str, int]
 """A clip's id and the number of one of its views; view 0 is the clip itself (``audio.views``)."""
-Hears = Literal["waveform", "logmel"]
+InputKind = Literal["waveform", "logmel"]
 """What a network is given."""
 
 

@@ -1,4 +1,4 @@
-"""Runs with ``dimensions.alone``: a student of continuous targets and no category, on its own road.
+"""Runs with ``dimensions.alone``: a student of continuous targets and no category.
 
 All of the student's body serves the dimensions. Its loss is ``dimensions.weight * (1 - CCC)`` with
 the ratings plus ``dimensions.teacher_weight * (1 - CCC)`` with the teachers' predictions; its epoch

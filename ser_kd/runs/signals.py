@@ -11,7 +11,7 @@ from ser_kd.audio.logmel import LogMel
 from ser_kd.audio.views import make_view
 from ser_kd.config import Config
 from ser_kd.data import clip_arrays
-from ser_kd.data.clip_arrays import ClipArrays, ClipView, Hears
+from ser_kd.data.clip_arrays import ClipArrays, ClipView, InputKind
 from ser_kd.progress import track
 from ser_kd.runs.views import ViewIndex
 
@@ -39,7 +39,7 @@ class Signals:
         arrays, row = self._places[clip_id]
         return int(arrays.samples[row])
 
-    def arrays(self, kind: Hears, views: Sequence[ClipView]) -> ClipArrays:
+    def arrays(self, kind: InputKind, views: Sequence[ClipView]) -> ClipArrays:
         """Some views of clips and segments, in that order: int16 samples or log-mel frames."""
         ids = [clip_id for clip_id, _ in views]
         if kind == "waveform":

@@ -10,7 +10,7 @@ import numpy as np
 
 from ser_kd.config import AudioConfig, Config, TeacherConfig
 from ser_kd.corpora.splits import speaker_folds
-from ser_kd.data.clip_arrays import ClipArrays, ClipView, Hears
+from ser_kd.data.clip_arrays import ClipArrays, ClipView, InputKind
 from ser_kd.data.targets import Targets
 from ser_kd.registry import load_object
 from ser_kd.runs.data import RunData
@@ -44,7 +44,7 @@ class Teacher(abc.ABC, Generic[Settings]):
         input_kind: The run's arrays that its networks are given; None: ``arrays`` is its own.
     """
 
-    input_kind: ClassVar[Hears | None] = None
+    input_kind: ClassVar[InputKind | None] = None
 
     def __init__(
         self,

@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import errno
+import functools
 import io
 import json
 import os
@@ -226,6 +227,12 @@ def test_a_finished_run_changes_nothing(place, finished, capsys):
     assert again[again.index("test clips of") :] == table
 
 
+def as_measured_in(directory: Path, run: Run) -> dict:
+    """In the place of ``measure_run``: the figures of another run."""
+    shutil.copy(directory / "resources.json", run.directory)
+    return files.read_json(run.resources_path)
+
+
 KILLER = """
 import json, os, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where tests run in background
@@ -233,14 +240,14 @@ from ser_kd.commands.cli import guarded
 import train
 
 def load():
-    global convert, fitting
-    from export import convert
-    from ser_kd import fitting
+    global convert, fit_loop
+    from ser_kd.export import convert
+    from ser_kd.distillation import fit_loop
 
 guarded(load)
 how, network, epoch, batch = json.loads(sys.argv[1])
 strike = lambda: os.kill(os.getpid(), getattr(signal, how))
-on_batch, to_tflite = fitting._EpochEnd.on_train_batch_end, convert._convert
+on_batch, to_tflite = fit_loop._EpochEnd.on_train_batch_end, convert._convert
 
 def on_train_batch_end(self, number, logs=None):
     on_batch(self, number, logs)
@@ -253,7 +260,7 @@ def convert_or_die(saved, kind, windows):
         strike()
     return to_tflite(saved, kind, windows)
 
-fitting._EpochEnd.on_train_batch_end, convert._convert = on_train_batch_end, convert_or_die
+fit_loop._EpochEnd.on_train_batch_end, convert._convert = on_train_batch_end, convert_or_die
 sys.exit(train.main(sys.argv[2:]))
 """
 
@@ -342,7 +349,7 @@ def test_killed_four_times_it_ends_as_if_nothing_had_been(place, finished, monke
     # Times are measured anew, which is slow and not what this is about.
     monkeypatch.setattr(
         "ser_kd.pipeline.resources.measure_run",
-        lambda run: shutil.copy(straight / "resources.json", run.directory),
+        functools.partial(as_measured_in, straight),
     )
     assert train.main(arguments(place, directory)) == 0
     assert_kept(before, directory)
@@ -359,7 +366,7 @@ def test_views_and_unlabelled_speech_from_end_to_end(place, finished, monkeypatc
     recipe = str(write_recipe(place / "views.toml", table))
     monkeypatch.setattr(
         "ser_kd.pipeline.resources.measure_run",
-        lambda run: shutil.copy(finished[0] / "resources.json", run.directory),
+        functools.partial(as_measured_in, finished[0]),
     )
     monkeypatch.setattr(prediction, "SHARD_VIEWS", 24)
 

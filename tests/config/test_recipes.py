@@ -27,7 +27,7 @@ from ser_kd.tflite.interpreters import TFLiteModel
 # Keras saves a TensorFlow variable through a NumPy 1 interface.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
-RECIPES = Path(config.__file__).parent / "recipes"
+RECIPES = Path(config.__file__).parents[1] / "recipes"
 RATE_OF = {speaker: number / 10 for number, speaker in enumerate(SPEAKERS)}
 RANGES = {"pitch": [0.0, 1_000.0], "rate": [0.0, 1.0]}
 FIT = {"epochs": 1, "batch_size": 6, "warmup_epochs": 0.5, "learning_rate": 0.005}

@@ -287,7 +287,9 @@ sys.exit(main(["listen", "a.tflite"]))
         [sys.executable, "-c", program],
         env={
             **os.environ,
-            "PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "tests" / "inference"))),
+            "PYTHONPATH": os.pathsep.join(
+                map(str, (ROOT, ROOT / "tests", ROOT / "tests" / "inference"))
+            ),
         },
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""Two teachers at two levels: the recipes, and the road from two teachers to a file that runs."""
+"""Two teachers at two levels: the recipes, and a run from two teachers to a file that runs."""
 
 import dataclasses
 import functools
@@ -13,12 +13,12 @@ import keras
 import numpy as np
 import pytest
 from corpus_maker import HZ_OF, settings, write_corpus
-from ser_kd.distillation.projections import embedding_targets
 
 from ser_kd.audio import prosody
 from ser_kd.audio.prosody import DESCRIPTORS, hop_samples
 from ser_kd.config import Config, config_from_dict, load_config
 from ser_kd.data.targets import Targets
+from ser_kd.data.training_set import EmbeddingTargets
 from ser_kd.export.run import export_run
 from ser_kd.inference.predictor import Predictor
 from ser_kd.pipeline import students
@@ -180,8 +180,8 @@ def test_every_fold_has_an_embedding_space_of_its_own(taught_by, recipe):
     _, run_data, targets, _ = taught_by(recipe)
     ids = run_data.ids("training")
     for name, found in targets.items():
-        taught = embedding_targets(found, found.rows_of(ids, name), name)
-        folds, values = taught[f"fold_of_{name}"], taught[f"embedding_of_{name}"]
+        taught = EmbeddingTargets.of(found, found.rows_of(ids, name), name)
+        folds, values = taught.space, taught.values
         assert set(folds.tolist()) == set(range(FOLDS))
         for fold in range(FOLDS):
             np.testing.assert_allclose(values[folds == fold].mean(axis=0), 0.0, atol=1e-4)

@@ -1,4 +1,4 @@
-"""The main road: data, teachers, student, export, scores."""
+"""A whole run: data, teachers, student, export, scores."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from ser_kd.progress import say
 from ser_kd.runs.folder import Run
 
 
-def train(config: Config, run_dir: Path | None = None) -> None:
+def train_run(config: Config, run_dir: Path | None = None) -> None:
     """From a folder of speech to files for the phone and their scores, in a run folder.
 
     Every stage finds what it has finished before, so a run that was interrupted goes on.
