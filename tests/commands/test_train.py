@@ -307,6 +307,7 @@ def assert_same_end(directory: Path, straight: Path, teachers: Sequence[str]) ->
                 np.testing.assert_array_equal(ours[key], theirs[key])
 
 
+@pytest.mark.slow
 def test_killed_four_times_it_ends_as_if_nothing_had_been(place, finished, monkeypatch):
     straight, directory = finished[0], place / "runs" / "killed"
     teachers = directory / "teachers"
@@ -358,6 +359,7 @@ def test_killed_four_times_it_ends_as_if_nothing_had_been(place, finished, monke
     assert not list(directory.rglob("training_state.npz"))
 
 
+@pytest.mark.slow
 def test_views_and_unlabelled_speech_from_end_to_end(place, finished, monkeypatch, capsys):
     """Killed while it predicts and while it trains on views, it ends as if nothing had been."""
     table = settings(place / "corpus", views={"count": 2, "speed": 0.1})
@@ -455,6 +457,7 @@ def test_a_full_disk_loses_nothing(place, finished, monkeypatch, capsys):
         assert (directory / name).read_bytes() == (finished[0] / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_a_full_disk_while_a_student_is_saved(place, finished, monkeypatch, capsys):
     directory = copy_of(finished, place, "full_student")
     (directory / "student.keras").unlink()

@@ -78,6 +78,7 @@ def exported(request, corpus) -> Run:
     return run
 
 
+@pytest.mark.slow
 def test_a_recipes_student_runs_in_the_interpreter(exported):
     """The int8 file and the waveform file say what the Keras student says."""
     student = load_keras(exported.student_path)
@@ -98,6 +99,7 @@ def test_a_recipes_student_runs_in_the_interpreter(exported):
         np.testing.assert_allclose(probs, in_keras.predict_waveform(tone), atol=0.06)
 
 
+@pytest.mark.slow
 def test_a_recipes_dimensions_run_in_the_interpreter(exported):
     if exported.config.dimensions.weight == 0:
         assert not (exported.export_dir / DIMENSIONS_FILE).exists()

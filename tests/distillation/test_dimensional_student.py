@@ -129,6 +129,7 @@ def validation_windows(run, run_data) -> tuple[np.ndarray, np.ndarray]:
     return windows, run_data.ratings(logmel.ids)
 
 
+@pytest.mark.slow
 def test_a_run_has_nothing_of_categories(finished):
     run, _ = finished
     found = {path.name for path in run.directory.iterdir()} - {"tensorboard"}
@@ -144,6 +145,7 @@ def test_a_run_has_nothing_of_categories(finished):
     assert "logits" not in {layer.name for layer in model.layers}
 
 
+@pytest.mark.slow
 def test_the_scores_of_all_models(finished):
     run, run_data = finished
     facts = json.loads((run.directory / "dimensions.json").read_text())["parts"]["validation"]
@@ -165,6 +167,7 @@ def test_the_scores_of_all_models(finished):
     assert facts["models"]["student, distilled, int8"]["height"][0] > 0.6
 
 
+@pytest.mark.slow
 def test_the_epoch_is_the_best_by_mean_ccc(finished):
     run, run_data = finished
     windows, truth = validation_windows(run, run_data)
@@ -177,6 +180,7 @@ def test_the_epoch_is_the_best_by_mean_ccc(finished):
         assert mean == pytest.approx(max(row["validation_ccc"] for row in rows), abs=1e-4)
 
 
+@pytest.mark.slow
 def test_the_baseline_does_not_hear_the_teachers(finished):
     run, _ = finished
     for row in history(run.directory):
@@ -188,6 +192,7 @@ def test_the_baseline_does_not_hear_the_teachers(finished):
         assert "teacher_dimension_loss" not in row
 
 
+@pytest.mark.slow
 def test_the_file_for_the_phone(finished):
     run, run_data = finished
     path = run.export_dir / "student_dimensions_int8.tflite"
@@ -206,6 +211,7 @@ def test_the_file_for_the_phone(finished):
     assert (front_end.frames, front_end.mels) == windows.shape[1:]
 
 
+@pytest.mark.slow
 def test_a_second_start_finds_everything_and_says_what_it_makes(place, finished, capsys):
     run, _ = finished
     before = snapshot(run.directory)
@@ -220,6 +226,7 @@ def test_a_second_start_finds_everything_and_says_what_it_makes(place, finished,
     assert "Concordance (CCC" in said
 
 
+@pytest.mark.slow
 def test_exporting_evaluating_and_predicting(place, finished, capsys):
     run, _ = finished
     path = run.export_dir / "student_dimensions_int8.tflite"
@@ -249,6 +256,7 @@ def test_a_student_that_is_not_there_yet(place, capsys):
     assert "train first" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_ends_as_an_uninterrupted_one(place, monkeypatch):
     recipe = table(place / "corpus", {"dropout": 0.3})
     recipe["fit"] |= {"epochs": 4}

@@ -147,6 +147,7 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(straight, tmp_path
     assert_same_end(straight, *train(tmp_path), tmp_path)
 
 
+@pytest.mark.slow
 def test_a_killed_training_ends_as_an_uninterrupted_one(straight, tmp_path):
     # Four batches are made ahead, so batch 2 * STEPS + 6 is asked for in the third epoch.
     arguments = [sys.executable, __file__, str(tmp_path), str(2 * STEPS + 6)]

@@ -111,6 +111,7 @@ def windows_of(run, run_data, clip_id: str) -> np.ndarray:
     return rows
 
 
+@pytest.mark.slow
 def test_scores_of_all_students_are_those_of_their_predictions(finished):
     run, run_data = finished
     told = json.loads((run.directory / "dimensions.json").read_text())["parts"]["validation"]
@@ -134,6 +135,7 @@ def test_scores_of_all_students_are_those_of_their_predictions(finished):
     assert told["models"]["student, distilled, int8"]["height"][0] > 0.6
 
 
+@pytest.mark.slow
 def test_missing_ratings_do_not_count(finished):
     run, run_data = finished
     told = json.loads((run.directory / "dimensions.json").read_text())["parts"]["validation"]
@@ -142,6 +144,7 @@ def test_missing_ratings_do_not_count(finished):
     assert told["rated"]["loudness"] == np.isfinite(ratings[:, 1]).sum() < told["clips"]
 
 
+@pytest.mark.slow
 def test_both_outputs_of_the_file_have_their_names(finished):
     run, run_data = finished
     path = run.export_dir / "student_dimensions_int8.tflite"
@@ -166,6 +169,7 @@ def test_both_outputs_of_the_file_have_their_names(finished):
         TFLiteModel(path)
 
 
+@pytest.mark.slow
 def test_the_plain_student_has_the_same_body_and_logits(finished):
     run, run_data = finished
     windows = windows_of(run, run_data, run_data.ids("validation")[0])
@@ -175,6 +179,7 @@ def test_the_plain_student_has_the_same_body_and_logits(finished):
     np.testing.assert_allclose(plain(windows), whole(windows)["logits"], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_second_start_finds_everything(finished, capsys):
     run, _ = finished
     path = run.export_dir / "student_dimensions_int8.tflite"
@@ -187,6 +192,7 @@ def test_a_second_start_finds_everything(finished, capsys):
     assert "loudness" in said
 
 
+@pytest.mark.slow
 def test_a_lost_head_is_named(finished, capsys):
     run, _ = finished
     kept = run.dimensions_path.read_bytes()

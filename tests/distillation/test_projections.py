@@ -189,6 +189,7 @@ def trained(tmp_path_factory):
     return run, run_data, targets, students.distilled_student(run, run_data, targets)
 
 
+@pytest.mark.slow
 def test_a_run_learns_embeddings_and_saves_the_plain_student(trained):
     run, run_data, _, model = trained
     history = (run.directory / "history.jsonl").read_text().splitlines()
@@ -197,6 +198,7 @@ def test_a_run_learns_embeddings_and_saves_the_plain_student(trained):
     assert not any("projection" in layer.name for layer in model.layers)
 
 
+@pytest.mark.slow
 def test_a_weight_for_an_unknown_teacher_is_an_error(trained):
     table = dataclasses.asdict(trained[0].config)
     table["distill"]["embedding_weights"] = {"ensembel": 1.0}

@@ -214,6 +214,7 @@ def test_masked_spans_lie_in_the_clip_and_are_as_many_as_asked_for():
     assert len({tuple(row) for row in counts}) > 15
 
 
+@pytest.mark.slow
 def test_spans_are_rounded_up_as_often_as_the_share_says():
     # 0.25 * 30 / 3 = 2.5 spans, of which 2 or 3 are drawn equally often. They do not overlap.
     counts = [spans(7 * seed, np.array([10]), 10, 0.25, 1, 0).sum() for seed in range(400)]
@@ -252,6 +253,7 @@ def test_channels_are_masked_with_zeros():
     assert (features[:, 0] == 0).sum(axis=1).max() <= 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model_type", ["wav2vec2", "wavlm"])
 @pytest.mark.parametrize("layerdrop", [0.0, 0.5])
 def test_gradient_checkpointing_changes_nothing_but_memory(model_type, layerdrop):

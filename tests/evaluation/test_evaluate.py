@@ -474,6 +474,7 @@ def test_a_keras_model_in_its_run(world, capsys, tmp_path):
         assert note in out
 
 
+@pytest.mark.slow
 def test_training_speakers_give_a_warning(world, capsys, tmp_path):
     arguments = [world.waveform_model, "--out", tmp_path, "--no-robustness"]
     for split, clips, seen in (("train", 18, 18), ("all", 54, 18)):

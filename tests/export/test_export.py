@@ -261,6 +261,7 @@ def timeless(figures: dict[str, Any]) -> dict[str, Any]:
     return {**figures, "models": models}
 
 
+@pytest.mark.slow
 def test_resume_after_a_kill_between_the_files(run, run_data, figures, tmp_path, monkeypatch):
     copy, real, converted = copy_run(run, tmp_path), convert._convert, []
     done = {kind: convert.model_path(run.export_dir, kind).read_bytes() for kind in convert.KINDS}
@@ -312,6 +313,7 @@ def test_a_full_disk_leaves_no_partial_file(run, run_data, tmp_path, monkeypatch
     assert not state(copy.export_dir)
 
 
+@pytest.mark.slow
 def test_figures_outside_of_the_limits_are_an_error_and_are_kept(run, run_data, figures, tmp_path):
     copy = copy_run(run, tmp_path)
     limits = dataclasses.replace(run.config.export, min_agreement=1.1)
@@ -349,6 +351,7 @@ def test_check_model_finds_what_is_wrong():
         verify.check_model(lambda x: x.sum(1) + next(calls), windows, 3, "stateful")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["cnn", "crnn"])
 def test_other_students_are_int8_throughout(run, kind, tmp_path):
     settings = json.loads((run.directory / "config.json").read_text())["config"]

@@ -39,6 +39,7 @@ def test_measure_all(tmp_path, capfd):
     assert capfd.readouterr().out == ""
 
 
+@pytest.mark.slow
 def test_a_teacher_on_waveforms(tmp_path):
     """Subclassed, with named inputs: its classes must be found, its input be given."""
     sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}

@@ -156,6 +156,7 @@ def taught_by(corpus) -> Iterator[Callable[[str], Taught]]:
         yield teach
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_the_student_learns_from_both_at_both_levels(taught_by, recipe):
     run, run_data, targets, student = taught_by(recipe)
@@ -175,6 +176,7 @@ def test_the_student_learns_from_both_at_both_levels(taught_by, recipe):
     assert not any("projection" in layer.name for layer in student.layers)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_every_fold_has_an_embedding_space_of_its_own(taught_by, recipe):
     _, run_data, targets, _ = taught_by(recipe)
@@ -187,6 +189,7 @@ def test_every_fold_has_an_embedding_space_of_its_own(taught_by, recipe):
             np.testing.assert_allclose(values[folds == fold].mean(axis=0), 0.0, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_exported_file_needs_nothing_but_speech(taught_by, tmp_path):
     run, run_data, _, _ = taught_by("demo_two_teachers")
     export_run(run, run_data)

@@ -100,6 +100,7 @@ def test_a_student_hears_what_the_network_of_the_file_hears(file):
     np.testing.assert_allclose(in_training, embedding, atol=0.01 * wanted.max())
 
 
+@pytest.mark.slow
 def test_training_begins_there_and_ends_on_the_phone(file, tmp_path):
     table = settings(write_corpus(tmp_path / "corpus"), teachers={})
     table["student"] = {"kind": "yamnet", "blocks": BLOCKS, "initial_weights": str(file)}

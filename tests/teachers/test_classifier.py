@@ -49,6 +49,7 @@ def classifier(architecture_fields: dict | None = None, **arguments) -> SpeechCl
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("combine", "pooling"), [("last", "mean"), ("weighted", "attentive_statistics")]
 )
@@ -62,6 +63,7 @@ def test_it_learns_two_tones_and_trains_its_convolutions(combine, pooling):
         assert not np.array_equal(old, numpy(weight)), weight.path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("combine", ["last", "weighted"])
 @pytest.mark.parametrize("pooling", ["mean", "attentive_statistics"])
 def test_frozen_convolutions_stay_as_they_are_and_the_model_loads_bit_equal(

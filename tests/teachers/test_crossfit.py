@@ -194,6 +194,7 @@ def assert_same_targets(one, other) -> None:
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
 
 
+@pytest.mark.slow
 def test_resuming_leaves_what_is_finished_and_ends_the_same(corpus, fitted, monkeypatch):
     run, run_data = make_run(corpus, "resumed")
     saved, save = [], fit_loop.TrainingState.save
@@ -246,6 +247,7 @@ def with_views(corpus):
     return run, run_data, Teachers(run, run_data).targets("ensemble")
 
 
+@pytest.mark.slow
 def test_views_are_predicted_of_training_clips_by_their_own_fold_only(with_views):
     run, run_data, targets = with_views
     divided = parts(run_data)
@@ -270,6 +272,7 @@ def test_views_are_predicted_of_training_clips_by_their_own_fold_only(with_views
     assert {fold_of[i, 0] for i in outside} == {ALL_FOLDS}
 
 
+@pytest.mark.slow
 def test_teachers_that_hear_clips_predict_no_views(corpus, with_views):
     """And the run is asked for no more than that."""
     views = {**VIEWS, "teachers_hear": "clip"}
@@ -313,6 +316,7 @@ def by_hand(run: Run, corpus, clip_id: str, view: int, fold: int) -> np.ndarray:
 SEGMENTS = [("long.wav", 0), ("long.wav", 1), ("short.wav", 0)]
 
 
+@pytest.mark.slow
 def test_a_views_target_is_what_the_network_says_of_that_view(corpus, with_views):
     run, run_data, targets = with_views
     for clip_id in run_data.ids("training")[::12]:
@@ -325,6 +329,7 @@ def test_a_views_target_is_what_the_network_says_of_that_view(corpus, with_views
             np.testing.assert_allclose(found[view], expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_unlabelled_speech_is_labelled_by_the_mean_of_the_folds(corpus, with_views):
     run, _, targets = with_views
     for name, start in SEGMENTS[1:]:
@@ -335,6 +340,7 @@ def test_unlabelled_speech_is_labelled_by_the_mean_of_the_folds(corpus, with_vie
         assert np.isnan(targets.embedding[row]).all()
 
 
+@pytest.mark.slow
 def test_both_kinds_of_network_hear_the_same_view(corpus, with_views):
     _, run_data, _ = with_views
     keys = [(run_data.ids("training")[7], view) for view in (2, 0, 1)]
@@ -351,6 +357,7 @@ def test_both_kinds_of_network_hear_the_same_view(corpus, with_views):
         np.testing.assert_allclose(logmel.clip(row)[: len(expected)], expected, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_prediction_that_is_killed_ends_the_same(corpus, with_views, monkeypatch):
     straight, run_data, expected = with_views
     run = Run.create(straight.config, corpus.parent / "runs" / "views_killed")
@@ -386,6 +393,7 @@ def test_prediction_that_is_killed_ends_the_same(corpus, with_views, monkeypatch
     np.testing.assert_allclose(first.logits, expected.logits, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_leftover_shards_are_removed(with_views):
     run, run_data, expected = with_views
     shards = run.teacher_dir("ensemble") / "fold_0" / "predictions"
@@ -409,6 +417,7 @@ def test_an_in_fold_teacher_is_named_as_such(corpus):
     assert {fold_of[i] for i in divided["validation"] | divided["test"]} == {ALL_FOLDS}
 
 
+@pytest.mark.slow
 def test_a_wav2vec2_teacher_goes_the_same_way(corpus):
     run, run_data = make_run(corpus, "wav2vec2", wave=wav2vec2_teacher())
     targets = Teachers(run, run_data).targets("wave")
@@ -465,6 +474,7 @@ def shifted(run_data: RunData, speaker: str) -> RunData:
     return dataclasses.replace(run_data, logmel=logmel)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("statistics", ["corpus", "speaker"])
 def test_only_speaker_statistics_forgive_a_speakers_microphone(corpus, statistics):
     table = settings(corpus)["teachers"]["ensemble"]

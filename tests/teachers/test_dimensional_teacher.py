@@ -179,6 +179,7 @@ def speaker_of(clip_id: str) -> str:
     return clip_id.split("/")[1]
 
 
+@pytest.mark.slow
 def test_the_weights_say_which_source_serves_which_dimension(tmp_path, capsys):
     """On more clips: source a knows valence, b arousal, and c nothing at all."""
     rng = np.random.default_rng(0)
@@ -256,6 +257,7 @@ def test_targets_are_those_of_the_saved_networks(fitted):
         np.testing.assert_allclose(targets.dimensions[place], expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_clips_target_does_not_know_its_own_speakers_ratings(corpus, sources, fitted, tmp_path):
     _, run_data, targets = fitted
     speaker = speaker_of(run_data.ids("training")[0])
@@ -276,6 +278,7 @@ def test_a_clips_target_does_not_know_its_own_speakers_ratings(corpus, sources, 
         assert (before[others] != now[others]).any()
 
 
+@pytest.mark.slow
 def test_resuming_ends_the_same(corpus, sources, fitted, monkeypatch):
     _, _, targets = fitted
     run, run_data = make_run(corpus, "resumed", {"vad": teacher(sources)})
@@ -311,6 +314,7 @@ def test_another_teacher_may_be_a_source(corpus, sources, tmp_path):
     assert network.get_layer("source_weights").sizes == [3, 3]
 
 
+@pytest.mark.slow
 def test_speech_without_labels_needs_every_source_too(corpus, sources, tmp_path):
     folder = str(write_unlabelled(tmp_path / "more"))
     where = {"name": "folder", "data_dir": str(corpus), "unlabelled_dirs": [folder]}
@@ -372,6 +376,7 @@ def test_a_source_that_cannot_be_learnt_from_is_one_line(
     assert not list(run.directory.rglob("*.keras"))
 
 
+@pytest.mark.slow
 def test_folds_without_ratings_and_vectors_of_another_size(corpus, sources, fitted, tmp_path):
     other = write_corpus(tmp_path / "corpus")
     values, heard = ratings(), set(fitted[1].ids("training"))
@@ -554,6 +559,7 @@ def history(directory) -> list[dict]:
     return [json.loads(line) for line in (directory / "history.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_the_student_learns_what_the_teachers_say_and_the_baseline_does_not(finished):
     run, _ = finished
     for row in history(run.directory):
@@ -562,6 +568,7 @@ def test_the_student_learns_what_the_teachers_say_and_the_baseline_does_not(fini
     assert all("teacher_dimension_loss" not in row for row in history(run.baseline_dir))
 
 
+@pytest.mark.slow
 def test_the_int8_file_has_both_outputs(finished):
     run, run_data = finished
     path = run.export_dir / "student_dimensions_int8.tflite"
@@ -572,6 +579,7 @@ def test_the_int8_file_has_both_outputs(finished):
     assert run_data.dimensions[0].name == "valence"
 
 
+@pytest.mark.slow
 def test_scores_of_the_teachers(finished, capsys):
     run, run_data = finished
     told = json.loads((run.directory / "dimensions.json").read_text())

@@ -53,6 +53,7 @@ def loaded(run: Run, fold: int = 0):
     return keras.models.load_model(run.teacher_dir("wave") / f"fold_{fold}" / "classifier.keras")
 
 
+@pytest.mark.slow
 def test_it_starts_from_the_checkpoint_and_leaves_the_convolutions_alone(corpus, capsys):
     run = make_run(corpus, "plain", encoder_learning_rate=1e-4)
     targets = Teachers(run, run.data()).targets("wave")
@@ -77,6 +78,7 @@ def test_it_starts_from_the_checkpoint_and_leaves_the_convolutions_alone(corpus,
     assert capsys.readouterr().out.count("left out, not part of the encoder") == 1
 
 
+@pytest.mark.slow
 def test_every_setting_at_once_and_resumed_after_a_kill_it_is_the_same(corpus, monkeypatch):
     teacher = {
         "combine": "weighted",
@@ -118,6 +120,7 @@ def test_every_setting_at_once_and_resumed_after_a_kill_it_is_the_same(corpus, m
     np.testing.assert_array_equal(targets.embedding, expected.embedding)
 
 
+@pytest.mark.slow
 def test_a_frozen_encoder_hears_every_clip_once(corpus, monkeypatch):
     heard: list[int] = []
     original = Wav2Vec2Teacher._map
@@ -242,6 +245,7 @@ def test_class_weights_by_hand():
     np.testing.assert_array_equal(clip_weights(labels, "none"), np.ones(4))
 
 
+@pytest.mark.slow
 def test_mixed_precision_scales_the_loss_and_goes_on_after_a_kill(corpus, monkeypatch, capsys):
     """As on a GPU, which this machine pretends to have."""
     monkeypatch.setattr(fit_loop, "on_gpu", lambda: True)
@@ -273,6 +277,7 @@ def test_mixed_precision_scales_the_loss_and_goes_on_after_a_kill(corpus, monkey
     assert "no GPU" not in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_frozen_features_of_views_are_the_views_own(corpus):
     run = make_run(corpus, "frozen_views", frozen="encoder", views={"count": 2, "gain_db": 12.0})
     run_data = run.data()
@@ -293,6 +298,7 @@ def test_frozen_features_of_views_are_the_views_own(corpus):
     assert np.abs(found[1] - found[2]).max() > 1e-5
 
 
+@pytest.mark.slow
 def test_without_a_gpu_half_precision_is_refused_aloud(corpus, capsys):
     run = make_run(corpus, "no_gpu", precision="mixed_float16", in_fold=True)
     Teachers(run, run.data()).targets("wave")

@@ -279,6 +279,7 @@ def test_two_predictions_of_the_same_networks(fitted, paths):
     assert differ > 20
 
 
+@pytest.mark.slow
 def test_training_with_the_audio_alone_never_sees_the_face(corpus, paths):
     nothing = {"all_present": 0, "audio_and_one": 0, "random_subset": 0}
     table = teachers(
@@ -305,6 +306,7 @@ def test_the_face_helps_where_it_is_seen(fitted):
     assert right["fusion"] > right["masked"] + 0.08
 
 
+@pytest.mark.slow
 def test_what_the_held_out_look_like_does_not_change_a_folds_network(corpus, fitted, paths):
     run, _, _ = fitted
     heard = set(record(run, "fusion", 0)["training_speakers"])
@@ -333,6 +335,7 @@ def test_what_the_held_out_look_like_does_not_change_a_folds_network(corpus, fit
         np.testing.assert_array_equal(one, another)
 
 
+@pytest.mark.slow
 def test_resuming_ends_the_same(corpus, fitted, paths, monkeypatch):
     _, _, targets = fitted
     run, run_data = make_run(corpus, "resumed", teachers(paths))
@@ -360,6 +363,7 @@ def test_resuming_ends_the_same(corpus, fitted, paths, monkeypatch):
             )
 
 
+@pytest.mark.slow
 def test_a_teacher_that_is_needed_is_trained_first(corpus, paths):
     table = teachers(paths, fit={"epochs": 1, "batch_size": 8})
     ensemble = {**settings(corpus)["teachers"]["ensemble"], "folds": FOLDS}
@@ -418,6 +422,7 @@ def write_dialogues(corpus):
     return table
 
 
+@pytest.mark.slow
 def test_clips_around_a_clip(corpus, paths):
     run, run_data = make_run(
         corpus,

@@ -56,6 +56,7 @@ def write_teacher(corpus: Path, path: Path) -> dict:
     return {"kind": "file", "path": str(path)}
 
 
+@pytest.mark.slow
 def test_a_run_with_a_live_teacher(corpus, finished, tmp_path, monkeypatch):
     stored = write_teacher(corpus, tmp_path / "stored.npz")
     live = table_with(corpus, finished)["teachers"]["hearing"]
@@ -109,6 +110,7 @@ def test_a_run_with_a_live_teacher(corpus, finished, tmp_path, monkeypatch):
     assert all(row["logit_loss"] > 0 for row in history)
 
 
+@pytest.mark.slow
 def test_its_networks_are_copied_so_that_a_run_needs_no_other(corpus, finished, tmp_path):
     moved = [tmp_path / path.parent.name / path.name for path in finished]
     for source, path in zip(finished, moved, strict=True):
@@ -123,6 +125,7 @@ def test_its_networks_are_copied_so_that_a_run_needs_no_other(corpus, finished, 
     assert run.student_path.is_file()
 
 
+@pytest.mark.slow
 def test_what_cannot_teach_is_named_before_anything_is_trained(corpus, finished, tmp_path):
     damaged = tmp_path / "damaged" / "student.keras"
     shutil.copytree(finished[0].parent, damaged.parent)

@@ -72,6 +72,7 @@ def records(run: Run) -> dict[int, dict]:
     return {record["fold"]: record for record in (json.loads(p.read_text()) for p in paths)}
 
 
+@pytest.mark.slow
 def test_no_clips_teacher_heard_its_speaker(fitted):
     run, run_data, targets = fitted
     record_of = records(run)
@@ -87,6 +88,7 @@ def test_no_clips_teacher_heard_its_speaker(fitted):
     np.testing.assert_allclose(np.exp(targets.logits).sum(1), 1.0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_it_hears_what_the_emotions_of_the_made_corpus_are(fitted):
     """Tones of 150, 400 and 900 Hz, the last one above any voice."""
     _, run_data, targets = fitted
@@ -108,6 +110,7 @@ def mean_level_db(corpus: Path, speakers: list[str]) -> float:
     return float(np.mean(found))
 
 
+@pytest.mark.slow
 def test_a_network_carries_the_statistics_of_just_its_speakers(corpus, fitted):
     run, _, _ = fitted
     record = records(run)[0]
@@ -122,6 +125,7 @@ def test_a_network_carries_the_statistics_of_just_its_speakers(corpus, fitted):
     assert abs(found - mean_level_db(corpus, speakers[1:])) > 0.05
 
 
+@pytest.mark.slow
 def test_killed_anywhere_it_ends_the_same_and_describes_nothing_twice(corpus, fitted, monkeypatch):
     run, run_data = make_run(corpus, "killed")
     # To describe anew takes time; what the uninterrupted run kept serves as well.
@@ -304,6 +308,7 @@ def test_neither_padding_nor_unvoiced_pitch_has_an_influence(kind):
     assert float(np.max(level)) == pytest.approx(10.0)
 
 
+@pytest.mark.slow
 def test_with_speaker_statistics_a_speakers_microphone_does_not_matter(corpus, fitted):
     """A recurrent ensemble with them, and the network without them."""
     run, run_data, _ = fitted
@@ -348,6 +353,7 @@ def louder(run_data: RunData, speaker: str) -> RunData:
     return dataclasses.replace(run_data, waveforms=dataclasses.replace(arrays, values=values))
 
 
+@pytest.mark.slow
 def test_its_networks_can_be_loaded_where_nothing_of_it_was_imported(fitted):
     """As where time and memory are measured; the linguistic teacher's, too."""
     run, _, _ = fitted
@@ -385,6 +391,7 @@ def test_wrong_settings(teacher, message):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_what_it_cannot_do_shows_before_any_training(corpus, fitted, tmp_path, monkeypatch):
     _, run_data, _ = fitted
     rate = {"sample_rate_hz": 4_000}
