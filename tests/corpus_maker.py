@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import soundfile
 
+from ser_kd.runs.lock import HOLDER, LOCK
+
 HZ_OF = {"high": 900.0, "low": 150.0, "mid": 400.0}
 SPEAKERS = tuple(f"s{number}" for number in range(10))
 TAKES = 2
@@ -130,9 +132,9 @@ def unmeasured(
 
 
 def snapshot(folder: Path) -> dict[str, tuple[int, bytes]]:
-    """Time of writing and content of every file."""
+    """Time of writing and content of every file but those of the lock."""
     return {
         path.relative_to(folder).as_posix(): (path.stat().st_mtime_ns, path.read_bytes())
         for path in sorted(folder.rglob("*"))
-        if path.is_file()
+        if path.is_file() and path.name not in (LOCK, HOLDER)
     }

@@ -32,6 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ser_kd.export.table import table
     from ser_kd.progress import say
     from ser_kd.runs.folder import Run
+    from ser_kd.runs.lock import only_writer
 
     run_dir, publish = arguments.run_dir, arguments.publish
     run = Run.open(run_dir)
@@ -42,7 +43,8 @@ def run(arguments: argparse.Namespace) -> int:
             f"--publish copies models of categories, and {run_dir} has none; "
             f"copy {run.export_dir} itself"
         )
-    figures = export_run(run, run.data(), arguments.force)
+    with only_writer(run.directory):
+        figures = export_run(run, run.data(), arguments.force)
     say(table(figures))
     say(f"files: {run.export_dir}")
     if publish:

@@ -33,6 +33,7 @@ from ser_kd.pipeline.teachers import all_teacher_targets
 from ser_kd.progress import say
 from ser_kd.runs.data import RunData
 from ser_kd.runs.folder import DISTILLED, RATINGS_ALONE, Run
+from ser_kd.runs.lock import only_writer
 from ser_kd.students.heads import dimensional_student
 
 
@@ -40,11 +41,17 @@ def train(config: Config, run_dir: Path | None = None) -> None:
     """Makes such a run, or goes on with it.
 
     Raises:
-        UserError: The config, the corpus or a teacher does not fit.
+        UserError: The config, the corpus or a teacher does not fit, or another process writes the
+            folder.
     """
     check(config)
     run = Run.create(config, run_dir)
-    config = with_teachers_in_use(config)
+    with only_writer(run.directory):
+        _stages(run)
+
+
+def _stages(run: Run) -> None:
+    config = with_teachers_in_use(run.config)
     announce(run, config.teachers)
     say("makes       a student of dimensions alone: no categories, eval.json or report.html")
     say("\n1. Data")

@@ -13,6 +13,7 @@ from ser_kd.pipeline.announcement import announce
 from ser_kd.pipeline.teachers import all_teacher_targets
 from ser_kd.progress import say
 from ser_kd.runs.folder import Run
+from ser_kd.runs.lock import only_writer
 
 
 def train_run(config: Config, run_dir: Path | None = None) -> None:
@@ -25,8 +26,8 @@ def train_run(config: Config, run_dir: Path | None = None) -> None:
         run_dir: Its folder; None = ``runs/<name>``.
 
     Raises:
-        UserError: The folder belongs to another run; the corpus or a teacher cannot be used; an
-            exported file is too far from the student.
+        UserError: The folder belongs to another run, or another process writes it; the corpus or a
+            teacher cannot be used; an exported file is too far from the student.
     """
     if config.deterministic:
         fit_loop.make_deterministic()
@@ -34,6 +35,12 @@ def train_run(config: Config, run_dir: Path | None = None) -> None:
         dimensions_only.train(config, run_dir)
         return
     run = Run.create(config, run_dir)
+    with only_writer(run.directory):
+        _stages(run)
+
+
+def _stages(run: Run) -> None:
+    config = run.config
     announce(run, config.teachers)
     say("\n1. Data")
     run_data = run.data()

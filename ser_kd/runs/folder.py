@@ -20,7 +20,7 @@ class Run:
     """The folder of one run.
 
     Attributes:
-        directory: Holds everything; see the README's table of files.
+        directory: Holds everything; docs/how_it_works.md lists its files.
         config: The resolved config.
     """
 
