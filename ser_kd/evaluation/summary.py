@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ser_kd.metrics import reported_interval
+from ser_kd.metrics import collapsed_class, reported_interval
 
 _HEADINGS = ("", "WA", "UA", "macro-F1", "parameters", "file", "per clip", "memory", "runtime")
 _HELP = """\
@@ -16,6 +16,25 @@ included. A teacher is all of its networks (folds x members), run one after the 
 def reported_part(evaluation: Mapping[str, Any]) -> str:
     """The part that stands for all: ``test`` where its clips are there, else the last one."""
     return "test" if "test" in evaluation["parts"] else list(evaluation["parts"])[-1]
+
+
+def collapsed(evaluation: Mapping[str, Any], model: str | None = None) -> str:
+    """What is wrong with a model that has one label for nearly everything; empty if it has not.
+
+    Args:
+        evaluation: As ``scores`` describes it.
+        model: Its name in the table; None = the file that is looked at in detail.
+    """
+    part = evaluation["parts"][reported_part(evaluation)]
+    model = model or part["file"]["model"]
+    found = collapsed_class(part["models"][model]["confusion"])
+    if found is None:
+        return ""
+    label, share = evaluation["labels"][found[0]], found[1]
+    return (
+        f"{model} predicts {label} for {100 * share:.0f} % of the clips, whatever is said in them: "
+        "it has not learned the classes, and its scores are those of guessing"
+    )
 
 
 def summary(evaluation: Mapping[str, Any], resources: Mapping[str, Any]) -> str:
@@ -31,7 +50,11 @@ def summary(evaluation: Mapping[str, Any], resources: Mapping[str, Any]) -> str:
         _cells(model, scores, part["speakers"], resources.get(model, {}))
         for model, scores in part["models"].items()
     ]
-    lines = [_title(evaluation, name, part), "", *_align([_HEADINGS, *rows]), "", _HELP]
+    warnings = [
+        f"WARNING: {text}" for text in (collapsed(evaluation, m) for m in part["models"]) if text
+    ]
+    title = [_title(evaluation, name, part), ""]
+    lines = [*warnings, *title, *_align([_HEADINGS, *rows]), "", _HELP]
     for block in (
         _teachers(evaluation, part),
         _file(part),

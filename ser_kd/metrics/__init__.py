@@ -12,6 +12,7 @@ from ser_kd.metrics.bootstrap import (
     resampled_confusions,
 )
 from ser_kd.metrics.classification import (
+    collapsed_class,
     confusion,
     full_scores,
     negative_log_likelihood,
@@ -23,6 +24,7 @@ from ser_kd.metrics.concordance import concordance, concordance_intervals
 
 __all__ = [
     "MIN_SPEAKERS",
+    "collapsed_class",
     "concordance",
     "concordance_intervals",
     "confusion",

@@ -38,6 +38,28 @@ def confusion(truth: np.ndarray, predicted: np.ndarray, classes: int) -> list[li
     return table
 
 
+COLLAPSED_SHARE, ONE_SIDED_SHARE = 0.95, 0.8
+
+
+def collapsed_class(confusion: Sequence[Sequence[int]]) -> tuple[int, float] | None:
+    """The class that a model predicts for nearly every clip, whatever is said in it.
+
+    Args:
+        confusion: Counts, rows = truth, columns = prediction.
+
+    Returns:
+        The class and its share of the predictions, where that is at least ``COLLAPSED_SHARE`` and
+        no class has ``ONE_SIDED_SHARE`` of the clips themselves; else None.
+    """
+    counts = np.asarray(confusion)
+    total = counts.sum()
+    if not total or counts.sum(axis=1).max() / total >= ONE_SIDED_SHARE:
+        return None
+    predicted = counts.sum(axis=0) / total
+    largest = int(predicted.argmax())
+    return (largest, float(predicted[largest])) if predicted[largest] >= COLLAPSED_SHARE else None
+
+
 def speaker_intervals(
     truth: np.ndarray,
     predicted: np.ndarray,

@@ -6,7 +6,7 @@ from ser_kd.config import Config
 from ser_kd.distillation import fit_loop
 from ser_kd.evaluation import run_dimensions
 from ser_kd.evaluation.run import evaluate_run
-from ser_kd.evaluation.summary import summary
+from ser_kd.evaluation.summary import collapsed, summary
 from ser_kd.export.run import export_run
 from ser_kd.pipeline import dimensions_only, resources, students
 from ser_kd.pipeline.announcement import announce
@@ -61,11 +61,15 @@ def _stages(run: Run) -> None:
     say("\n" + summary(evaluation, measured))
     if run_data.dimensions:
         say("\n" + run_dimensions.table(run_dimensions.evaluate_dimensions(run, run_data)))
-    _say_what_next(run.report_path, run.export_dir / "student_waveform.tflite", config)
+    say(f"\nReport:        {run.report_path}")
+    if fault := collapsed(evaluation):
+        say(f"Not for use:   {fault}")
+        say("               more clips, more epochs (fit.epochs) or other labels may mend it")
+        return
+    _say_what_next(run.export_dir / "student_waveform.tflite", config)
 
 
-def _say_what_next(page: Path, model: Path, config: Config) -> None:
-    say(f"\nReport:        {page}")
+def _say_what_next(model: Path, config: Config) -> None:
     say(f"For the phone: {model} with labels.txt (README.md beside it shows how)")
     say(f"Try it:        ser-kd predict {model} SOME_SPEECH.wav")
     if config.corpus.name == "demo":

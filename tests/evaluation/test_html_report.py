@@ -235,3 +235,15 @@ def test_no_tensorflow_is_needed():
     )
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert result.stdout.strip() == "set()", result.stderr
+
+
+def test_a_model_with_one_label_for_everything_is_warned_of_at_the_top():
+    evaluation = sample()
+    part_of = evaluation["parts"]["test"]
+    model, classes = part_of["file"]["model"], len(LABELS)
+    assert "has not learned" not in page_of(evaluation).said
+    confusion = [[100] + [0] * (classes - 1) for _ in range(classes)]
+    part_of["models"][model]["confusion"] = confusion
+    said = page_of(evaluation).said
+    assert f"predicts {LABELS[0]} for 100 %" in said
+    assert said.index("has not learned") < said.index("Guessing gives")

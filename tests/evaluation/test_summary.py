@@ -1,9 +1,9 @@
 """The table at the end of a run and of an evaluation."""
 
 import pytest
-from samples import part, resources, sample
+from samples import LABELS, part, resources, sample
 
-from ser_kd.evaluation.summary import reported_part, summary
+from ser_kd.evaluation.summary import collapsed, reported_part, summary
 
 
 def rows(text: str) -> dict[str, list[str]]:
@@ -76,3 +76,27 @@ def test_limits_other_corpora_and_notes():
     assert "harder than published" in missed[1]
     assert any(line.startswith("emodb, 454 clips") and "41.8" in line for line in lines)
     assert lines[-1].startswith("note: emodb: 81 clips")
+
+
+def with_confusion(model: str, confusion: list[list[int]]) -> dict:
+    evaluation = sample()
+    evaluation["parts"]["test"]["models"][model]["confusion"] = confusion
+    return evaluation
+
+
+@pytest.mark.parametrize(
+    ("share", "clips_of_first", "warned"),
+    [(100, 100, True), (96, 100, True), (90, 100, False), (100, 5_000, False)],
+)
+def test_a_model_with_one_label_for_everything_is_warned_of_first(share, clips_of_first, warned):
+    """But not where the clips themselves are nearly all of one class."""
+    classes = len(LABELS)
+    confusion = [[0] * classes for _ in range(classes)]
+    for row, counts in enumerate(confusion):
+        clips = clips_of_first if row == 0 else 100
+        counts[0] = clips * share // 100
+        counts[1] = clips - counts[0]
+    evaluation = with_confusion("student, distilled", confusion)
+    first = summary(evaluation, {}).splitlines()[0]
+    assert first.startswith("WARNING: student, distilled predicts") is warned
+    assert bool(collapsed(evaluation, "student, distilled")) is warned

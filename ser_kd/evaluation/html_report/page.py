@@ -11,7 +11,7 @@ from markupsafe import Markup
 from ser_kd import files
 from ser_kd.corpora.emotions import emotion
 from ser_kd.evaluation.html_report import figures
-from ser_kd.evaluation.summary import reported_part
+from ser_kd.evaluation.summary import collapsed, reported_part
 from ser_kd.metrics import MIN_SPEAKERS, reported_interval, svg
 
 _UNITS = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
@@ -46,6 +46,7 @@ def report(evaluation: Mapping[str, Any], resources: Mapping[str, Any]) -> str:
         file=file,
         scores=scores,
         chance=1 / len(evaluation["labels"]),
+        collapsed=collapsed(evaluation),
         few_speakers=part["speakers"] < MIN_SPEAKERS,
         min_speakers=MIN_SPEAKERS,
         mistakes=_mistakes(evaluation["labels"], scores["confusion"]),
