@@ -152,9 +152,15 @@ class TrainingState:
         self.model.optimizer.build(self.model.trainable_variables)
         if not self.path.exists():
             return
+        variables = self._variables()
         with np.load(self.path) as stored:
             facts = stored["facts"]
-            for index, variable in enumerate(self._variables()):
+            if sum(name.startswith("variable_") for name in stored) != len(variables):
+                raise UserError(
+                    f"{self.path} is a training that an earlier version began and did not finish; "
+                    "delete that file, and the network is trained anew"
+                )
+            for index, variable in enumerate(variables):
                 variable.assign(stored[f"variable_{index}"])
             count = sum(name.startswith("best_") for name in stored)
             self.best_weights = [stored[f"best_{index}"] for index in range(count)]

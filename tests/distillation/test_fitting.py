@@ -23,6 +23,7 @@ from ser_kd.distillation import fit_loop
 from ser_kd.distillation.distiller import Distiller
 from ser_kd.distillation.terms import LabelTerm, LogitTerm
 from ser_kd.errors import UserError
+from ser_kd.students.layers import FusedBatchNormalization
 
 CLIPS, FRAMES, MELS, CLASSES, BATCH = 48, 12, 4, 3, 6
 STEPS = CLIPS // BATCH
@@ -50,7 +51,8 @@ def distiller() -> Distiller:
     keras.utils.set_random_seed(0)
     inputs = keras.Input((FRAMES, MELS))
     x = keras.layers.Dense(8)(keras.layers.Flatten()(keras.layers.Rescaling(0.02)(inputs)))
-    x = keras.layers.ReLU()(keras.layers.BatchNormalization(momentum=0.8)(x))
+    x = FusedBatchNormalization(momentum=0.8)(keras.layers.Reshape((1, 1, 8))(x))
+    x = keras.layers.Flatten()(keras.layers.ReLU()(x))
     outputs = keras.layers.Dense(CLASSES)(keras.layers.Dropout(0.3)(x))
     return Distiller(keras.Model(inputs, outputs), [LabelTerm(0.5), LogitTerm(0.5, 2.0)])
 
@@ -167,6 +169,12 @@ def test_a_finished_training_is_not_trained_again(straight, tmp_path):
     fit_loop.forget_state(tmp_path)  # also when there is none
     assert sorted(path.name for path in tmp_path.iterdir()) == ["history.jsonl", "tensorboard"]
     assert any((tmp_path / "tensorboard").iterdir())
+
+
+def test_the_state_of_an_earlier_version_is_refused_by_name(tmp_path):
+    np.savez(tmp_path / "training_state.npz", facts=np.zeros(3), variable_0=np.zeros(2))
+    with pytest.raises(UserError, match=r"training_state.npz .*earlier version.*delete that file"):
+        train(tmp_path)
 
 
 def test_the_weights_of_the_best_epoch_stay(tmp_path):
