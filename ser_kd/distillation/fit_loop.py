@@ -203,7 +203,8 @@ class _EpochEnd(keras.callbacks.Callback):
         values["learning_rate"] = float(self.model.optimizer.learning_rate)
         if self.score is not None:
             values |= {f"validation_{key}": value for key, value in self.score().items()}
-            if values[self.chosen_by] > state.best_score:
+            # Of equal epochs the later one: on few clips many tie, and the first is hardly trained.
+            if values[self.chosen_by] >= state.best_score:
                 state.best_score, state.best_epoch = values[self.chosen_by], epoch + 1
                 state.best_weights = [np.asarray(w) for w in self.model.student.weights]
         state.epochs_done = epoch + 1
@@ -249,7 +250,7 @@ def fit(
         plan: How batches are made of it.
         job: Settings, seed, name, folder.
         score: Scores of the current student (``job.chosen_by`` among them). If given, the weights
-            of the best epoch are kept; without it, those of the last.
+            of the best epoch are kept, the latest of equals; without it, those of the last.
 
     Returns:
         The epoch whose weights the student now has, from 1.

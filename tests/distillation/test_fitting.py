@@ -195,8 +195,8 @@ def test_the_weights_of_the_best_epoch_stay(tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fit_loop, "compile_for_training", remember)
         model, best = train(tmp_path, score=score)
-    assert best == 2  # the earliest of equals
-    for weight, expected, last in zip(model.student.get_weights(), seen[1], seen[3], strict=True):
+    assert best == 3  # the latest of equals
+    for weight, expected, last in zip(model.student.get_weights(), seen[2], seen[3], strict=True):
         np.testing.assert_array_equal(weight, expected)
         assert (weight != last).any()
 
