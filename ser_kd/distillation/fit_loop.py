@@ -57,7 +57,7 @@ def compile_for_training(
 
     Args:
         model: A built distiller.
-        config: Learning rate and schedule.
+        config: Learning rate and schedule; its epochs are given.
         steps_per_epoch: Batches per epoch.
         rate_scale: Variable path -> factor on the learning rate; None = 1 for all.
         varying_shapes: Whether batches differ in shape.
@@ -102,7 +102,7 @@ class Job:
     """One network's training.
 
     Attributes:
-        fit: Epochs, batches, learning rate, label smoothing.
+        fit: Epochs, batches, learning rate, label smoothing; epochs and batch size may be 0.
         seed: Of the order of the clips and of augmentation; see ``network_seed``.
         name: Of the network, in messages.
         directory: Receives ``history.jsonl``, TensorBoard logs and, until the end, the state.
@@ -152,9 +152,15 @@ class TrainingState:
         self.model.optimizer.build(self.model.trainable_variables)
         if not self.path.exists():
             return
+        variables = self._variables()
         with np.load(self.path) as stored:
             facts = stored["facts"]
-            for index, variable in enumerate(self._variables()):
+            if sum(name.startswith("variable_") for name in stored) != len(variables):
+                raise UserError(
+                    f"{self.path} is a training that an earlier version began and did not finish; "
+                    "delete that file, and the network is trained anew"
+                )
+            for index, variable in enumerate(variables):
                 variable.assign(stored[f"variable_{index}"])
             count = sum(name.startswith("best_") for name in stored)
             self.best_weights = [stored[f"best_{index}"] for index in range(count)]
@@ -169,10 +175,12 @@ class _EpochEnd(keras.callbacks.Callback):
         self,
         state: TrainingState,
         job: Job,
+        epochs: int,
         score: Callable[[], Mapping[str, float]] | None,
     ) -> None:
         super().__init__()
-        self.state, self.name, self.epochs, self.score = state, job.name, job.fit.epochs, score
+        self.state, self.name, self.score = state, job.name, score
+        self.epochs = epochs
         self.chosen_by = f"validation_{job.chosen_by}"
         self.first = state.epochs_done
         self.start = time.monotonic()
@@ -197,7 +205,8 @@ class _EpochEnd(keras.callbacks.Callback):
         values["learning_rate"] = float(self.model.optimizer.learning_rate)
         if self.score is not None:
             values |= {f"validation_{key}": value for key, value in self.score().items()}
-            if values[self.chosen_by] > state.best_score:
+            # Of equal epochs the later one: on few clips many tie, and the first is hardly trained.
+            if values[self.chosen_by] >= state.best_score:
                 state.best_score, state.best_epoch = values[self.chosen_by], epoch + 1
                 state.best_weights = [np.asarray(w) for w in self.model.student.weights]
         state.epochs_done = epoch + 1
@@ -243,7 +252,7 @@ def fit(
         plan: How batches are made of it.
         job: Settings, seed, name, folder.
         score: Scores of the current student (``job.chosen_by`` among them). If given, the weights
-            of the best epoch are kept; without it, those of the last.
+            of the best epoch are kept, the latest of equals; without it, those of the last.
 
     Returns:
         The epoch whose weights the student now has, from 1.
@@ -251,13 +260,18 @@ def fit(
     Raises:
         UserError: The loss is not finite.
     """
-    config = job.fit
+    config = job.fit.for_clips(len(training_set))
     job.directory.mkdir(parents=True, exist_ok=True)
     steps_per_epoch = max(1, len(training_set) // config.batch_size)
     varying_shapes = plan.batches_per_bucket > 0
     compile_for_training(model, config, steps_per_epoch, job.rate_scale, varying_shapes)
     state = TrainingState(model, job.directory)
     state.restore()
+    if config != job.fit and not state.epochs_done:
+        say(
+            f"  {job.name}: {config.epochs} epochs of {steps_per_epoch} batches of "
+            f"{config.batch_size}, for {len(training_set):,} clips"
+        )
     if state.epochs_done:
         say(f"  {job.name}: going on after epoch {state.epochs_done}")
     if state.epochs_done < config.epochs:
@@ -275,7 +289,7 @@ def fit(
             steps_per_epoch=steps_per_epoch,
             verbose=0,
             shuffle=False,
-            callbacks=[_EpochEnd(state, job, score)],
+            callbacks=[_EpochEnd(state, job, config.epochs, score)],
         )
     if state.best_weights:
         model.student.set_weights(state.best_weights)

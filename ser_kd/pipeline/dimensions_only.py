@@ -34,6 +34,7 @@ from ser_kd.progress import say
 from ser_kd.runs.data import RunData
 from ser_kd.runs.folder import DISTILLED, RATINGS_ALONE, Run
 from ser_kd.runs.lock import only_writer
+from ser_kd.runs.record import record_fit
 from ser_kd.students.heads import dimensional_student
 
 
@@ -157,6 +158,7 @@ def _student(
             teacher_dimensions=predicted,
             voices=known_voices(run_data),
         )
+        record_fit(run.directory, name, len(training_set), config.fit)
         seed = fit_loop.network_seed(config.seed, "student")
         body = new_logmel_network(training_set, config.student, config.audio, config.logmel, seed)
         model = dimensional_student(body, len(run_data.dimensions), dimensions.dropout)

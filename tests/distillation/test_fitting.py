@@ -23,6 +23,7 @@ from ser_kd.distillation import fit_loop
 from ser_kd.distillation.distiller import Distiller
 from ser_kd.distillation.terms import LabelTerm, LogitTerm
 from ser_kd.errors import UserError
+from ser_kd.students.layers import FusedBatchNormalization
 
 CLIPS, FRAMES, MELS, CLASSES, BATCH = 48, 12, 4, 3, 6
 STEPS = CLIPS // BATCH
@@ -51,6 +52,8 @@ def distiller() -> Distiller:
     inputs = keras.Input((FRAMES, MELS))
     x = keras.layers.Dense(8)(keras.layers.Flatten()(keras.layers.Rescaling(0.02)(inputs)))
     x = keras.layers.ReLU()(keras.layers.BatchNormalization(momentum=0.8)(x))
+    x = FusedBatchNormalization(momentum=0.8)(keras.layers.Reshape((1, 1, 8))(x))
+    x = keras.layers.Flatten()(x)
     outputs = keras.layers.Dense(CLASSES)(keras.layers.Dropout(0.3)(x))
     return Distiller(keras.Model(inputs, outputs), [LabelTerm(0.5), LogitTerm(0.5, 2.0)])
 
@@ -169,6 +172,12 @@ def test_a_finished_training_is_not_trained_again(straight, tmp_path):
     assert any((tmp_path / "tensorboard").iterdir())
 
 
+def test_the_state_of_an_earlier_version_is_refused_by_name(tmp_path):
+    np.savez(tmp_path / "training_state.npz", facts=np.zeros(3), variable_0=np.zeros(2))
+    with pytest.raises(UserError, match=r"training_state.npz .*earlier version.*delete that file"):
+        train(tmp_path)
+
+
 def test_the_weights_of_the_best_epoch_stay(tmp_path):
     scores, seen = iter([0.2, 0.9, 0.9, 0.1]), []
 
@@ -187,8 +196,8 @@ def test_the_weights_of_the_best_epoch_stay(tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fit_loop, "compile_for_training", remember)
         model, best = train(tmp_path, score=score)
-    assert best == 2  # the earliest of equals
-    for weight, expected, last in zip(model.student.get_weights(), seen[1], seen[3], strict=True):
+    assert best == 3  # the latest of equals
+    for weight, expected, last in zip(model.student.get_weights(), seen[2], seen[3], strict=True):
         np.testing.assert_array_equal(weight, expected)
         assert (weight != last).any()
 
