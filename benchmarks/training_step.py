@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +154,7 @@ def main() -> None:
         plain = keras.layers.BatchNormalization.call
         FusedBatchNormalization.call = plain  # type: ignore[method-assign]
     config = load_config(parsed.recipe, parsed.set)
+    config = replace(config, fit=config.fit.for_clips(CREMA_D_TRAINING_CLIPS))
     keras.utils.set_random_seed(0)
     parts = make_parts(config, clips=1_024)
     times: dict[str, list[float]] = {name: [] for name in parts}

@@ -1,8 +1,9 @@
 """The sections of a recipe that hold no teachers. Units stand in the names."""
 # ruff: noqa: RUF009 (``setting`` makes a field)
 
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from ser_kd.config.fields import setting
@@ -137,11 +138,12 @@ class ViewsConfig:
 class FitConfig:
     """One network's training: AdamW, linear warm-up, decay to ``final_learning_rate``.
 
-    The gradients of ``accumulation_steps`` batches make one update.
+    The gradients of ``accumulation_steps`` batches make one update. ``epochs``, ``batch_size``:
+    0 = by the number of clips (``for_clips``).
     """
 
-    epochs: int = setting(40, at_least=1)
-    batch_size: int = setting(32, at_least=1)
+    epochs: int = setting(0, at_least=0)
+    batch_size: int = setting(0, at_least=0)
     learning_rate: float = setting(2e-3, above=0)
     final_learning_rate: float = setting(2e-5, at_least=0, at_most="learning_rate")
     decay: Literal["cosine", "linear"] = "cosine"
@@ -149,6 +151,18 @@ class FitConfig:
     weight_decay: float = setting(1e-2, at_least=0)
     label_smoothing: float = setting(0.0, at_least=0, below=1)
     accumulation_steps: int = setting(1, at_least=1)
+
+    def for_clips(self, clips: int) -> "FitConfig":
+        """The same with epochs and batch size, where they are 0, for so many training clips.
+
+        Few clips make few batches, and a network needs a number of updates, whatever the number of
+        clips: an epoch has ten batches, of 8 to 32 clips each, and there are 40 epochs, or up to
+        200 where fewer do not make 600 batches. From 480 clips on it is 40 epochs of batches of 32.
+        """
+        batch_size = self.batch_size or min(32, max(8, clips // 10))
+        batches = max(1, clips // batch_size)
+        epochs = self.epochs or min(200, max(40, math.ceil(600 / batches)))
+        return replace(self, epochs=epochs, batch_size=batch_size)
 
 
 @dataclass(frozen=True)

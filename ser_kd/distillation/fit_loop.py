@@ -57,7 +57,7 @@ def compile_for_training(
 
     Args:
         model: A built distiller.
-        config: Learning rate and schedule.
+        config: Learning rate and schedule; its epochs are given.
         steps_per_epoch: Batches per epoch.
         rate_scale: Variable path -> factor on the learning rate; None = 1 for all.
         varying_shapes: Whether batches differ in shape.
@@ -102,7 +102,7 @@ class Job:
     """One network's training.
 
     Attributes:
-        fit: Epochs, batches, learning rate, label smoothing.
+        fit: Epochs, batches, learning rate, label smoothing; epochs and batch size may be 0.
         seed: Of the order of the clips and of augmentation; see ``network_seed``.
         name: Of the network, in messages.
         directory: Receives ``history.jsonl``, TensorBoard logs and, until the end, the state.
@@ -175,10 +175,12 @@ class _EpochEnd(keras.callbacks.Callback):
         self,
         state: TrainingState,
         job: Job,
+        epochs: int,
         score: Callable[[], Mapping[str, float]] | None,
     ) -> None:
         super().__init__()
-        self.state, self.name, self.epochs, self.score = state, job.name, job.fit.epochs, score
+        self.state, self.name, self.score = state, job.name, score
+        self.epochs = epochs
         self.chosen_by = f"validation_{job.chosen_by}"
         self.first = state.epochs_done
         self.start = time.monotonic()
@@ -258,13 +260,18 @@ def fit(
     Raises:
         UserError: The loss is not finite.
     """
-    config = job.fit
+    config = job.fit.for_clips(len(training_set))
     job.directory.mkdir(parents=True, exist_ok=True)
     steps_per_epoch = max(1, len(training_set) // config.batch_size)
     varying_shapes = plan.batches_per_bucket > 0
     compile_for_training(model, config, steps_per_epoch, job.rate_scale, varying_shapes)
     state = TrainingState(model, job.directory)
     state.restore()
+    if config != job.fit and not state.epochs_done:
+        say(
+            f"  {job.name}: {config.epochs} epochs of {steps_per_epoch} batches of "
+            f"{config.batch_size}, for {len(training_set):,} clips"
+        )
     if state.epochs_done:
         say(f"  {job.name}: going on after epoch {state.epochs_done}")
     if state.epochs_done < config.epochs:
@@ -282,7 +289,7 @@ def fit(
             steps_per_epoch=steps_per_epoch,
             verbose=0,
             shuffle=False,
-            callbacks=[_EpochEnd(state, job, score)],
+            callbacks=[_EpochEnd(state, job, config.epochs, score)],
         )
     if state.best_weights:
         model.student.set_weights(state.best_weights)

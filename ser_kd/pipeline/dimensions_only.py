@@ -33,6 +33,7 @@ from ser_kd.pipeline.teachers import all_teacher_targets
 from ser_kd.progress import say
 from ser_kd.runs.data import RunData
 from ser_kd.runs.folder import DISTILLED, RATINGS_ALONE, Run
+from ser_kd.runs.record import record_fit
 from ser_kd.students.heads import dimensional_student
 
 
@@ -150,6 +151,7 @@ def _student(
             teacher_dimensions=predicted,
             voices=known_voices(run_data),
         )
+        record_fit(run.directory, name, len(training_set), config.fit)
         seed = fit_loop.network_seed(config.seed, "student")
         body = new_logmel_network(training_set, config.student, config.audio, config.logmel, seed)
         model = dimensional_student(body, len(run_data.dimensions), dimensions.dropout)

@@ -26,6 +26,7 @@ from ser_kd.distillation.terms import ConcordanceTerm, EmbeddingTerm, LabelTerm,
 from ser_kd.progress import say
 from ser_kd.runs.data import RunData
 from ser_kd.runs.folder import DISTILLED, LABELS_ALONE, Run
+from ser_kd.runs.record import record_fit
 from ser_kd.speaker.voices import drawn_voices
 from ser_kd.students.heads import categories_of, multi_task_student
 from ser_kd.students.saved import load_keras
@@ -118,6 +119,7 @@ def _student(
     def train() -> keras.Model:
         config = run.config
         training_set = _training_set(run_data, teaching)
+        record_fit(run.directory, name, len(training_set), config.fit)
         # The same for every student of a run: only what they are taught differs.
         seed = fit_loop.network_seed(config.seed, "student")
         student = new_logmel_network(

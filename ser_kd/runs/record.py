@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ser_kd import files
-from ser_kd.config import Config, config_to_dict, read_run_config
+from ser_kd.config import Config, FitConfig, config_to_dict, read_run_config
 from ser_kd.corpora import Clip, Corpus
 from ser_kd.errors import UserError
 
@@ -26,6 +26,8 @@ _MAY_CHANGE = (
     "export.max_runtime_steps",
     "export.min_kernel_agreement",
 )
+# 0 = by the number of clips; earlier versions stored their default in its place.
+_BY_CLIPS = (".batch_size", ".epochs")
 _PACKAGES = ("tensorflow", "keras", "numpy", "ai-edge-litert", "tflite-runtime", "transformers")
 
 
@@ -42,6 +44,7 @@ def require_same_settings(directory: Path, config: Config) -> None:
     now = _flat(config_to_dict(config))
     for key in [*now, *before]:
         same = _portable(before.get(key)) == _portable(now.get(key))
+        same |= key.endswith(_BY_CLIPS) and now.get(key) == 0
         if not same and key not in _MAY_CHANGE:
             raise UserError(
                 f"{directory} holds a run with other settings ({key} = {before.get(key)!r}, "
@@ -91,7 +94,24 @@ def record(
         "machine": platform.machine(),
         "versions": _versions(),
     }
+    if path.exists() and (fits := files.read_json(path).get("fits")):
+        facts["fits"] = fits
     files.write_json(path, facts)
+
+
+def record_fit(directory: Path, student: str, clips: int, fit: FitConfig) -> None:
+    """Adds to ``config.json``, under ``fits``, for how many clips a student's training was set.
+
+    Args:
+        directory: Of the run, which is recorded.
+        student: What it is called.
+        clips: That it is trained on.
+        fit: As in the run's config; epochs and batch size are resolved here.
+    """
+    chosen = fit.for_clips(clips)
+    facts = files.read_json(directory / FILE)
+    row = {"clips": clips, "epochs": chosen.epochs, "batch_size": chosen.batch_size}
+    files.write_json(directory / FILE, {**facts, "fits": {**facts.get("fits", {}), student: row}})
 
 
 def _fingerprint(corpus: Corpus, unlabelled: Sequence[Clip]) -> str:

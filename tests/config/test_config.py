@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ser_kd import config
-from ser_kd.config import Config, config_from_dict, config_to_dict, load_config
+from ser_kd.config import Config, FitConfig, config_from_dict, config_to_dict, load_config
 from ser_kd.errors import UserError
 from ser_kd.registry import load_object
 from ser_kd.teachers.base import Teacher
@@ -280,8 +280,8 @@ def test_wrong_settings_are_named_with_their_mend(recipe, override, message):
         "student.dropout=1",
         "corpus.folds=2",
         "corpus.fold=5",
-        "fit.epochs=0",
-        "fit.batch_size=0",
+        "fit.epochs=-1",
+        "fit.batch_size=-1",
         "fit.learning_rate=0",
         "teachers.big.folds=1",
         "teachers.wav.fit.epochs=-1",
@@ -294,6 +294,23 @@ def test_values_out_of_range_are_named(recipe, override):
     number = rf"({value}|{float(value):g}(\.0)?)"
     with pytest.raises(UserError, match=rf"{key} = {number} is out of range"):
         load_config(recipe, [override])
+
+
+@pytest.mark.parametrize(
+    ("clips", "epochs", "batch_size"),
+    [(3, 200, 8), (30, 200, 8), (90, 60, 9), (310, 60, 31), (480, 40, 32), (5_144, 40, 32)],
+)
+def test_epochs_and_batch_size_follow_the_number_of_clips(clips, epochs, batch_size):
+    chosen = FitConfig().for_clips(clips)
+    assert (chosen.epochs, chosen.batch_size) == (epochs, batch_size)
+    assert chosen == FitConfig(epochs=epochs, batch_size=batch_size)
+
+
+def test_epochs_and_batch_size_that_are_given_stay():
+    given = FitConfig(epochs=3, batch_size=16)
+    assert given.for_clips(20) == given
+    assert FitConfig(epochs=3).for_clips(90) == FitConfig(epochs=3, batch_size=9)
+    assert FitConfig(batch_size=30).for_clips(90) == FitConfig(epochs=200, batch_size=30)
 
 
 def test_a_loss_needs_a_weight(recipe):

@@ -51,8 +51,9 @@ def distiller() -> Distiller:
     keras.utils.set_random_seed(0)
     inputs = keras.Input((FRAMES, MELS))
     x = keras.layers.Dense(8)(keras.layers.Flatten()(keras.layers.Rescaling(0.02)(inputs)))
+    x = keras.layers.ReLU()(keras.layers.BatchNormalization(momentum=0.8)(x))
     x = FusedBatchNormalization(momentum=0.8)(keras.layers.Reshape((1, 1, 8))(x))
-    x = keras.layers.Flatten()(keras.layers.ReLU()(x))
+    x = keras.layers.Flatten()(x)
     outputs = keras.layers.Dense(CLASSES)(keras.layers.Dropout(0.3)(x))
     return Distiller(keras.Model(inputs, outputs), [LabelTerm(0.5), LogitTerm(0.5, 2.0)])
 

@@ -13,6 +13,7 @@ from ser_kd.distillation.logmel_network import LogMelPredictor
 from ser_kd.errors import UserError
 from ser_kd.pipeline import students
 from ser_kd.runs.folder import Run
+from ser_kd.runs.record import record_fit
 
 # Keras saves a TensorFlow variable through a NumPy 1 interface.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -89,6 +90,28 @@ def test_a_teacher_or_label_that_is_taken_away_is_noticed(corpus, tmp_path):
         Run.create(
             config_of(corpus, teachers={"a": one, "b": one}, corpus=mapped), tmp_path / "mine"
         )
+
+
+def test_a_run_that_stored_the_defaults_of_before_goes_on(corpus, tmp_path):
+    table = {"epochs": 40, "batch_size": 32}
+    Run.create(config_of(corpus, fit=table), tmp_path / "mine").data()
+    Run.create(config_of(corpus, fit={}), tmp_path / "mine")
+    with pytest.raises(UserError, match=r"fit\.epochs = 40, now 41"):
+        Run.create(config_of(corpus, fit={"epochs": 41}), tmp_path / "mine")
+
+
+def test_what_was_chosen_for_the_number_of_clips_is_recorded(corpus, tmp_path):
+    run = Run.create(config_of(corpus, fit={}), tmp_path / "mine")
+    run.data()
+    before = json.loads((run.directory / "config.json").read_text())
+    record_fit(run.directory, "one", 90, run.config.fit)
+    record_fit(run.directory, "two", 600, run.config.fit)
+    after = json.loads((run.directory / "config.json").read_text())
+    assert after == {**before, "fits": {
+        "one": {"clips": 90, "epochs": 60, "batch_size": 9},
+        "two": {"clips": 600, "epochs": 40, "batch_size": 32},
+    }}  # fmt: skip
+    assert Run.open(run.directory).config == run.config
 
 
 def test_the_packages_own_files_are_the_same_wherever_it_is_installed(tmp_path):
