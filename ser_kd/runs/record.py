@@ -95,6 +95,8 @@ def record(
         "versions": _versions(),
         "fits": files.read_json(path).get("fits", {}) if path.exists() else {},
     }
+    if path.exists() and (fits := files.read_json(path).get("fits")):
+        facts["fits"] = fits
     files.write_json(path, facts)
 
 

@@ -520,7 +520,7 @@ def misuse(place: Path, tmp_path: Path) -> dict[str, tuple[list[str], str]]:
         "bad recipe": (["--recipe", str(tmp_path / "bad.toml")], "is not valid TOML"),
         "key": (["--set", "fit.epoch=3"], "'fit.epoch' (did you mean 'epochs'?)"),
         "no value": (["--set", "fit.epochs"], "write it as section.key=value"),
-        "range": (["--set", "fit.epochs=0"], "fit.epochs = 0 is out of range"),
+        "range": (["--set", "fit.epochs=-1"], "fit.epochs = -1 is out of range"),
         "corpus": (["--set", "corpus.name=cremad"], "'cremad': did you mean 'crema_d'?"),
         "absent": (["--data-dir", str(tmp_path / "ä 🎤")], "ä 🎤 does not exist"),
         "empty": (["--data-dir", str(empty)], "no audio file in"),

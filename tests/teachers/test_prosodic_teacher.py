@@ -382,7 +382,7 @@ def test_its_networks_can_be_loaded_where_nothing_of_it_was_imported(fitted):
         ({"folds": 1}, r"teachers.p.folds = 1 .* at least 2"),
         ({"network": "recurent"}, "did you mean 'recurrent'"),
         ({"features": "gemaps"}, "did you mean 'egemaps'"),
-        ({"fit": {"epochs": 0}}, r"teachers.p.fit.epochs = 0"),
+        ({"fit": {"epochs": -1}}, r"teachers.p.fit.epochs = -1"),
     ],
 )
 def test_wrong_settings(teacher, message):
