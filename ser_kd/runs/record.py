@@ -93,7 +93,6 @@ def record(
         "python": platform.python_version(),
         "machine": platform.machine(),
         "versions": _versions(),
-        "fits": files.read_json(path).get("fits", {}) if path.exists() else {},
     }
     if path.exists() and (fits := files.read_json(path).get("fits")):
         facts["fits"] = fits

@@ -48,8 +48,8 @@ def test_a_run_is_found_again(run, corpus):
 def test_the_record(run):
     record = json.loads((run.directory / "config.json").read_text())
     assert set(record) == {
-        "config", "fits", "labels", "synthetic", "corpus_fingerprint", "commit", "python",
-        "machine", "versions",
+        "config", "labels", "synthetic", "corpus_fingerprint", "commit", "python", "machine",
+        "versions",
     }  # fmt: skip
     assert record["synthetic"] is False
     assert {"tensorflow", "keras", "numpy"} <= set(record["versions"])
