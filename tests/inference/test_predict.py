@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -173,3 +174,29 @@ def test_front_end_that_does_not_fit(run, int8, tmp_path, name, change, message)
     (tmp_path / name).write_text(change((tmp_path / name).read_text()))
     with pytest.raises(UserError, match=message):
         Predictor.load(tmp_path / int8.name)
+
+
+def test_folders_patterns_and_standard_input(int8, tmp_path, capsys, monkeypatch):
+    clips = tmp_path / "clips"
+    clips.mkdir()
+    for name in ("a.wav", "b.wav", "c.flac"):
+        soundfile.write(clips / name, tone(1.0), 16_000)
+    (clips / "notes.txt").write_text("no audio")
+
+    def files(*arguments: object) -> list[str]:
+        status, lines, _ = ask(capsys, "--json", *arguments)
+        assert status == 0
+        return [Path(json.loads(line)["file"]).name for line in lines]
+
+    assert files(int8, clips) == ["a.wav", "b.wav", "c.flac"]
+    assert files(clips, "--model", int8) == ["a.wav", "b.wav", "c.flac"]
+    assert files("--model", int8.parent, clips / "*.wav") == ["a.wav", "b.wav"]
+    with (clips / "a.wav").open("rb") as sound:
+        monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=sound))
+        assert files("--model", int8, "-") == ["-"]
+    status, _, err = ask(capsys, "--model", int8, clips / "*.ogg")
+    assert status == 1
+    assert "*.ogg: no such file" in err
+    status, _, err = ask(capsys, "--model", tmp_path / "none.tflite", clips)
+    assert status == 2
+    assert "none.tflite: no such model" in err
