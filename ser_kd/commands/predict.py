@@ -110,7 +110,8 @@ def run(arguments: argparse.Namespace) -> int:
             loop.learn(waveform)
         if prediction.silent:
             print(f"warning: {path} is silent: its label means nothing", file=sys.stderr)
-        say(_line(path, prediction, predictor.labels, arguments.json))
+        speech = predictor.has_speech(waveform)
+        say(_line(path, prediction, predictor.labels, speech, arguments.json))
     if loop:
         print(loop, file=sys.stderr)
     if failed:
@@ -189,19 +190,28 @@ def _stream(
         yield streaming.line(update, labels, as_json, str(path))
 
 
-def _line(path: Path, prediction: "Prediction", labels: tuple[str, ...], as_json: bool) -> str:
+def _line(
+    path: Path, prediction: "Prediction", labels: tuple[str, ...], speech: bool, as_json: bool
+) -> str:
+    """A prediction as text or JSON; without speech no label is claimed."""
+    from ser_kd.corpora.emotions import emotion
+
     rounded = [round(float(value), 4) for value in prediction.probabilities]
     probs = dict(zip(labels, rounded, strict=True))
     label = prediction.label
     if as_json:
         record: dict[str, Any] = {
             "file": str(path),
-            "label": label,
-            "probability": probs[label],
+            "label": label if speech else None,
+            "probability": probs[label] if speech else None,
             "probabilities": probs,
             "seconds": round(prediction.seconds, 3),
             "silent": prediction.silent,
+            "speech": speech,
         }
         return json.dumps(record, ensure_ascii=False)
+    silent = " (silent)" * prediction.silent
+    if not speech:
+        return f"{path}: no speech{silent}"
     rest = "  ".join(f"{name} {value:.2f}" for name, value in probs.items())
-    return f"{path}: {label} {probs[label]:.2f}{' (silent)' * prediction.silent}   [{rest}]"
+    return f"{path}: {emotion(label)} {probs[label]:.2f}   [{rest}]"

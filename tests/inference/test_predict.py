@@ -36,6 +36,17 @@ def tone(seconds: float, rate_hz: int = 16_000, channels: int = 1) -> np.ndarray
     return np.stack([wave] * channels, axis=1)
 
 
+def vowels(seconds: float, rate_hz: int = 16_000) -> np.ndarray:
+    """Harmonics under a formant that moves: speech to the voice activity detector."""
+    times = np.arange(round(seconds * rate_hz)) / rate_hz
+    pitch_hz = 140 + 20 * np.sin(2 * np.pi * 2 * times)
+    formant_hz = 1_200 + 900 * np.sin(2 * np.pi * 3 * times)
+    phase = 2 * np.pi * np.cumsum(pitch_hz) / rate_hz
+    numbers = np.arange(1, 25)[:, None]
+    gains = np.exp(-(((numbers * pitch_hz - formant_hz) / 300) ** 2)) + 0.05
+    return 0.05 * (gains * np.sin(numbers * phase)).sum(axis=0)
+
+
 def ask(capsys, *arguments: object) -> tuple[int, list[str], str]:
     status = main(["predict", *map(str, arguments)])
     out, err = capsys.readouterr()
@@ -93,7 +104,7 @@ def test_softmax():
 
 
 def test_command_line(int8, tmp_path, capsys):
-    soundfile.write(tmp_path / "a.wav", tone(0.5), 16_000)
+    soundfile.write(tmp_path / "a.wav", vowels(0.5), 16_000)
     soundfile.write(tmp_path / "silent.flac", np.zeros(8_000), 16_000)
     (tmp_path / "bad.mp3").write_bytes(b"no audio")
     files = [tmp_path / name for name in ("a.wav", "bad.mp3", "absent.wav", "silent.flac")]
@@ -122,7 +133,7 @@ def test_command_line(int8, tmp_path, capsys):
 
 def test_the_pretrained_student_is_the_default(tmp_path, capsys, monkeypatch):
     path = tmp_path / "a.wav"
-    soundfile.write(path, tone(0.5), 16_000)
+    soundfile.write(path, vowels(0.5), 16_000)
     monkeypatch.chdir(tmp_path)
     status, lines, err = ask(capsys, path)
     assert (status, len(lines)) == (0, 1)
@@ -200,3 +211,18 @@ def test_folders_patterns_and_standard_input(int8, tmp_path, capsys, monkeypatch
     status, _, err = ask(capsys, "--model", tmp_path / "none.tflite", clips)
     assert status == 2
     assert "none.tflite: no such model" in err
+
+
+def test_noise_is_no_speech_and_labels_are_in_words(tmp_path, capsys):
+    noise = 0.1 * np.random.default_rng(0).standard_normal(32_000)
+    soundfile.write(tmp_path / "noise.wav", noise, 16_000)
+    soundfile.write(tmp_path / "voice.wav", vowels(2.0), 16_000)
+    lines = ask(capsys, tmp_path)[1]
+    assert lines[0].endswith("noise.wav: no speech")
+    assert re.search(r"voice.wav: (ANG anger|DIS disgust|FEA fear|HAP happiness|NEU|SAD)", lines[1])
+    noise_row, voice_row = map(json.loads, ask(capsys, "--json", tmp_path)[1])
+    assert noise_row["label"] is None
+    assert noise_row["probability"] is None
+    assert not noise_row["speech"]
+    assert voice_row["label"] in voice_row["probabilities"]
+    assert voice_row["speech"]
