@@ -83,9 +83,9 @@ def test_it_predicts_without_the_extras(installed, tmp_path):
     soundfile.write(tmp_path / "clip.wav", 0.1 * np.random.default_rng(0).normal(size=9_000), 8_000)
     small = installed / "ser_kd" / "pretrained" / "small" / "student_int8.tflite"
     for arguments in (["clip.wav"], [str(small), "clip.wav"]):
-        done = ser_kd(installed, tmp_path, "predict", *arguments, missing=True)
+        done = ser_kd(installed, tmp_path, "predict", "--json", *arguments, missing=True)
         assert done.returncode == 0, done.stderr
-        assert re.match(r"clip\.wav: [A-Z]{3} [01]\.\d\d ", done.stdout)
+        assert re.search(r"\"ANG\": [01]\.\d+", done.stdout)
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,10 @@
 """Print the emotion of audio files: any format, any rate, any length."""
 
 import argparse
+import glob
 import json
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +22,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "paths",
         nargs="+",
         metavar="[MODEL] FILE",
-        help="audio files; a .tflite or .keras file or a run's folder, first or last, is the model "
-        "(default: the bundled student)",
+        help="audio files, folders of them, patterns such as '*.wav', or - for standard input; a "
+        ".tflite or .keras file or a run's folder, first or last, is the model (default: the "
+        "bundled student)",
+    )
+    parser.add_argument(
+        "--model",
+        type=Path,
+        metavar="PATH",
+        help="a .tflite or .keras file or a run's folder; every other path is then audio",
     )
     parser.add_argument(
         "--stream",
@@ -65,15 +74,20 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         UserError: There is no model, or no audio file is given.
     """
-    from ser_kd.audio.decoding import AudioError, decode
-    from ser_kd.inference.predictor import STUDENTS, default_model, find_model
+    from ser_kd.audio.decoding import AudioError
+    from ser_kd.inference.predictor import default_model, find_model
 
     paths = [Path(path) for path in arguments.paths]
-    place = next((at for at in (0, -1) if paths[at].suffix in STUDENTS or paths[at].is_dir()), None)
-    given = None if place is None else paths.pop(place)
+    given = arguments.model
+    if given is None:
+        place = next((at for at in (0, -1) if _names_model(paths[at])), None)
+        given = None if place is None else paths.pop(place)
     if not paths:
         raise UserError(f"which audio files? Give them beside the model {given}")
     model = find_model(given) if given else default_model()
+    if not model.is_file():
+        raise UserError(f"{model}: no such model")
+    paths = _audio(paths)
     predictor, loop = load(model, arguments.voice)
     if model != given:
         print(f"model: {model}", file=sys.stderr)
@@ -82,7 +96,7 @@ def run(arguments: argparse.Namespace) -> int:
     failed = 0
     for path in paths:
         try:
-            waveform = decode(path, predictor.frontend.sample_rate_hz)
+            waveform = _decode(path, predictor.frontend.sample_rate_hz)
         except AudioError as error:
             failed += 1
             print(f"error: {error}", file=sys.stderr)
@@ -96,12 +110,67 @@ def run(arguments: argparse.Namespace) -> int:
             loop.learn(waveform)
         if prediction.silent:
             print(f"warning: {path} is silent: its label means nothing", file=sys.stderr)
-        say(_line(path, prediction, predictor.labels, arguments.json))
+        speech = predictor.has_speech(waveform)
+        say(_line(path, prediction, predictor.labels, speech, arguments.json))
     if loop:
         print(loop, file=sys.stderr)
     if failed:
         print(f"{failed} of {len(paths)} files could not be read", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _names_model(path: Path) -> bool:
+    """Whether a path is a model's: a folder is one if it holds a model, or no audio either."""
+    from ser_kd.corpora.clip import audio_files
+    from ser_kd.inference.predictor import STUDENTS, find_model
+
+    if not path.is_dir():
+        return path.suffix in STUDENTS
+    try:
+        find_model(path)
+    except UserError:
+        try:
+            audio_files(path)
+        except UserError:
+            return True
+        return False
+    return True
+
+
+def _audio(paths: list[Path]) -> list[Path]:
+    """The files that paths name: folders hold them, patterns match them.
+
+    Raises:
+        UserError: A folder holds no audio.
+    """
+    from ser_kd.corpora.clip import audio_files
+
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            found += audio_files(path)
+        elif path.exists() or not glob.has_magic(str(path)):
+            found.append(path)
+        else:  # quoted, or a shell that leaves patterns alone; without a match it is named
+            # Path.glob takes no absolute pattern.
+            matches = sorted(glob.glob(str(path.expanduser()), recursive=True))  # noqa: PTH207
+            found += map(Path, matches) if matches else [path]
+    return found
+
+
+def _decode(path: Path, rate_hz: int) -> Any:
+    """A file's samples, or those of standard input for ``-``."""
+    from ser_kd.audio.decoding import AudioError, decode
+
+    if str(path) != "-":
+        return decode(path, rate_hz)
+    with tempfile.TemporaryDirectory(prefix="ser_kd-") as folder:
+        copy = Path(folder, "stdin")
+        copy.write_bytes(sys.stdin.buffer.read())
+        try:
+            return decode(copy, rate_hz)
+        except AudioError as error:
+            raise AudioError(str(error).replace(str(copy), "standard input")) from None
 
 
 def _stream(
@@ -121,19 +190,28 @@ def _stream(
         yield streaming.line(update, labels, as_json, str(path))
 
 
-def _line(path: Path, prediction: "Prediction", labels: tuple[str, ...], as_json: bool) -> str:
+def _line(
+    path: Path, prediction: "Prediction", labels: tuple[str, ...], speech: bool, as_json: bool
+) -> str:
+    """A prediction as text or JSON; without speech no label is claimed."""
+    from ser_kd.corpora.emotions import emotion
+
     rounded = [round(float(value), 4) for value in prediction.probabilities]
     probs = dict(zip(labels, rounded, strict=True))
     label = prediction.label
     if as_json:
         record: dict[str, Any] = {
             "file": str(path),
-            "label": label,
-            "probability": probs[label],
+            "label": label if speech else None,
+            "probability": probs[label] if speech else None,
             "probabilities": probs,
             "seconds": round(prediction.seconds, 3),
             "silent": prediction.silent,
+            "speech": speech,
         }
         return json.dumps(record, ensure_ascii=False)
+    silent = " (silent)" * prediction.silent
+    if not speech:
+        return f"{path}: no speech{silent}"
     rest = "  ".join(f"{name} {value:.2f}" for name, value in probs.items())
-    return f"{path}: {label} {probs[label]:.2f}{' (silent)' * prediction.silent}   [{rest}]"
+    return f"{path}: {emotion(label)} {probs[label]:.2f}   [{rest}]"

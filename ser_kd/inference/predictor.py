@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from ser_kd.audio.decoding import decode, is_silent, to_float, to_int16
+from ser_kd.audio.voice_activity import VoiceActivityDetector
 from ser_kd.errors import UserError
 from ser_kd.registry import load_object
 from ser_kd.speaker.adaptation import Adaptation
@@ -176,6 +177,19 @@ class Predictor:
             total += self.predict_windows(windows).sum(axis=0)
         mean: np.ndarray = (total / len(starts)).astype(np.float32)
         return mean
+
+    def has_speech(self, waveform: np.ndarray) -> bool:
+        """Whether any window of a clip holds speech, by the stream's voice activity detector.
+
+        Args:
+            waveform: As ``predict_waveform`` takes it.
+        """
+        detector, windowing = VoiceActivityDetector(), self.frontend.windowing
+        rate_hz, length = self.frontend.sample_rate_hz, self.frontend.window_samples
+        return any(
+            detector.speech_share(waveform[start : start + length], rate_hz) >= detector.min_share
+            for start in windowing.starts(len(waveform))
+        )
 
     def predict(self, clip: Path | str | np.ndarray) -> Prediction:
         """The prediction for an audio file, or for a waveform as ``predict_waveform`` takes it.

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -33,6 +34,17 @@ def tone(seconds: float, rate_hz: int = 16_000, channels: int = 1) -> np.ndarray
     times = np.arange(round(seconds * rate_hz)) / rate_hz
     wave = 0.3 * np.sin(2 * np.pi * 220 * times) * (1.0 + np.sin(2 * np.pi * 3 * times)) / 2
     return np.stack([wave] * channels, axis=1)
+
+
+def vowels(seconds: float, rate_hz: int = 16_000) -> np.ndarray:
+    """Harmonics under a formant that moves: speech to the voice activity detector."""
+    times = np.arange(round(seconds * rate_hz)) / rate_hz
+    pitch_hz = 140 + 20 * np.sin(2 * np.pi * 2 * times)
+    formant_hz = 1_200 + 900 * np.sin(2 * np.pi * 3 * times)
+    phase = 2 * np.pi * np.cumsum(pitch_hz) / rate_hz
+    numbers = np.arange(1, 25)[:, None]
+    gains = np.exp(-(((numbers * pitch_hz - formant_hz) / 300) ** 2)) + 0.05
+    return 0.05 * (gains * np.sin(numbers * phase)).sum(axis=0)
 
 
 def ask(capsys, *arguments: object) -> tuple[int, list[str], str]:
@@ -92,7 +104,7 @@ def test_softmax():
 
 
 def test_command_line(int8, tmp_path, capsys):
-    soundfile.write(tmp_path / "a.wav", tone(0.5), 16_000)
+    soundfile.write(tmp_path / "a.wav", vowels(0.5), 16_000)
     soundfile.write(tmp_path / "silent.flac", np.zeros(8_000), 16_000)
     (tmp_path / "bad.mp3").write_bytes(b"no audio")
     files = [tmp_path / name for name in ("a.wav", "bad.mp3", "absent.wav", "silent.flac")]
@@ -121,7 +133,7 @@ def test_command_line(int8, tmp_path, capsys):
 
 def test_the_pretrained_student_is_the_default(tmp_path, capsys, monkeypatch):
     path = tmp_path / "a.wav"
-    soundfile.write(path, tone(0.5), 16_000)
+    soundfile.write(path, vowels(0.5), 16_000)
     monkeypatch.chdir(tmp_path)
     status, lines, err = ask(capsys, path)
     assert (status, len(lines)) == (0, 1)
@@ -173,3 +185,44 @@ def test_front_end_that_does_not_fit(run, int8, tmp_path, name, change, message)
     (tmp_path / name).write_text(change((tmp_path / name).read_text()))
     with pytest.raises(UserError, match=message):
         Predictor.load(tmp_path / int8.name)
+
+
+def test_folders_patterns_and_standard_input(int8, tmp_path, capsys, monkeypatch):
+    clips = tmp_path / "clips"
+    clips.mkdir()
+    for name in ("a.wav", "b.wav", "c.flac"):
+        soundfile.write(clips / name, tone(1.0), 16_000)
+    (clips / "notes.txt").write_text("no audio")
+
+    def files(*arguments: object) -> list[str]:
+        status, lines, _ = ask(capsys, "--json", *arguments)
+        assert status == 0
+        return [Path(json.loads(line)["file"]).name for line in lines]
+
+    assert files(int8, clips) == ["a.wav", "b.wav", "c.flac"]
+    assert files(clips, "--model", int8) == ["a.wav", "b.wav", "c.flac"]
+    assert files("--model", int8.parent, clips / "*.wav") == ["a.wav", "b.wav"]
+    with (clips / "a.wav").open("rb") as sound:
+        monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=sound))
+        assert files("--model", int8, "-") == ["-"]
+    status, _, err = ask(capsys, "--model", int8, clips / "*.ogg")
+    assert status == 1
+    assert "*.ogg: no such file" in err
+    status, _, err = ask(capsys, "--model", tmp_path / "none.tflite", clips)
+    assert status == 2
+    assert "none.tflite: no such model" in err
+
+
+def test_noise_is_no_speech_and_labels_are_in_words(tmp_path, capsys):
+    noise = 0.1 * np.random.default_rng(0).standard_normal(32_000)
+    soundfile.write(tmp_path / "noise.wav", noise, 16_000)
+    soundfile.write(tmp_path / "voice.wav", vowels(2.0), 16_000)
+    lines = ask(capsys, tmp_path)[1]
+    assert lines[0].endswith("noise.wav: no speech")
+    assert re.search(r"voice.wav: (ANG anger|DIS disgust|FEA fear|HAP happiness|NEU|SAD)", lines[1])
+    noise_row, voice_row = map(json.loads, ask(capsys, "--json", tmp_path)[1])
+    assert noise_row["label"] is None
+    assert noise_row["probability"] is None
+    assert not noise_row["speech"]
+    assert voice_row["label"] in voice_row["probabilities"]
+    assert voice_row["speech"]
