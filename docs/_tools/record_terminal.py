@@ -62,7 +62,7 @@ def draw(lines: list[tuple[float, str]]) -> str:
     for number, (second, text) in enumerate(lines):
         css = "prompt" if text.startswith("$") else "quiet" if "no speech" in text else "text"
         marked = re.sub(
-            r"\b(ANG|DIS|FEA|HAP|NEU|SAD) (\d\.\d\d)(?=\s+\[|\s*$)",
+            r"\b((?:ANG|DIS|FEA|HAP|NEU|SAD)(?: [a-z]+)?) (\d\.\d\d)(?=\s+\[|\s*$)",
             r'<tspan class="label">\1 \2</tspan>',
             html.escape(text),
         )
