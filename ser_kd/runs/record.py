@@ -100,7 +100,7 @@ def record(
 
 
 def record_fit(directory: Path, student: str, clips: int, fit: FitConfig) -> None:
-    """Adds to ``config.json``, under ``fits``, for how many clips a student's training was set.
+    """Adds epochs and batch size to ``config.json``, under ``fits``, where the clips chose them.
 
     Args:
         directory: Of the run, which is recorded.
@@ -109,9 +109,13 @@ def record_fit(directory: Path, student: str, clips: int, fit: FitConfig) -> Non
         fit: As in the run's config; epochs and batch size are resolved here.
     """
     chosen = fit.for_clips(clips)
+    if chosen == fit:  # nothing was left to the number of clips
+        return
     facts = files.read_json(directory / FILE)
     row = {"clips": clips, "epochs": chosen.epochs, "batch_size": chosen.batch_size}
-    files.write_json(directory / FILE, {**facts, "fits": {**facts.get("fits", {}), student: row}})
+    known = facts.get("fits", {})
+    if known.get(student) != row:
+        files.write_json(directory / FILE, {**facts, "fits": {**known, student: row}})
 
 
 def _fingerprint(corpus: Corpus, unlabelled: Sequence[Clip]) -> str:

@@ -132,7 +132,7 @@ def validation_windows(run, run_data) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.slow
 def test_a_run_has_nothing_of_categories(finished):
     run, _ = finished
-    found = {path.name for path in run.directory.iterdir()} - {"tensorboard"}
+    found = {path.name for path in run.directory.iterdir()} - {"tensorboard", ".lock"}
     files = {"config.json", "dimensions.keras", "dimensions.json", "history.jsonl"}
     assert found == files | {"baseline", "export"}
     assert {path.name for path in run.export_dir.iterdir()} == {

@@ -286,7 +286,7 @@ def test_speech_without_labels_has_no_transcripts(corpus, tmp_path):
         ({"projection": 0}, r"teachers.words.projection = 0 .* at least 1"),
         ({"dropout": -0.1}, r"teachers.words.dropout = -0.1 .* at least 0"),
         ({"folds": 1}, r"teachers.words.folds = 1 .* at least 2"),
-        ({"fit": {"batch_size": 0}}, r"teachers.words.fit.batch_size = 0"),
+        ({"fit": {"batch_size": -1}}, r"teachers.words.fit.batch_size = -1"),
         ({"frozen": "yes"}, r"teachers.words.frozen needs a value of type bool"),
     ],
 )
