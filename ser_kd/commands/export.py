@@ -27,7 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         UserError: There is no such run, it has no student, or a file differs too much.
     """
-    from ser_kd.export import package
+    from ser_kd.export import limits, package
     from ser_kd.export.run import export_run
     from ser_kd.export.table import table
     from ser_kd.progress import say
@@ -47,6 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
         figures = export_run(run, run.data(), arguments.force)
     say(table(figures))
     say(f"files: {run.export_dir}")
+    limits.require(figures, run.config.export, run.export_dir)  # before anything is published
     if publish:
         package.publish(run, publish)
         say(f"published: {publish}")

@@ -237,7 +237,9 @@ NO_DIMENSIONS = DimensionsConfig()
 
 @dataclass(frozen=True)
 class ExportConfig:
-    """What an exported file may differ by, on the validation clips, before the export fails.
+    """What an exported file may differ by, on the validation clips.
+
+    Beyond that a run fails at its end, where the clips can tell (``export.limits``).
 
     ``min_agreement`` and ``max_ua_drop``: against the Keras model. ``min_runtime_agreement`` (share
     of windows with the same label) and ``max_runtime_steps`` (of int8 outputs): between the

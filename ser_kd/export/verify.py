@@ -60,10 +60,10 @@ def compare(path: Path, reference: Reference) -> dict[str, Any]:
 
     Returns:
         Size, agreement of the labels, WA, UA and macro-F1, UA's interval over speakers and its
-        difference from Keras, negative log-likelihood and expected calibration error, absolute
-        differences of the logits (of a waveform model: of log-probabilities), what the runtime says
-        without XNNPACK and what the other runtimes on this machine say, types of the tensors and
-        operators.
+        difference from Keras with its standard error, negative log-likelihood and expected
+        calibration error, absolute differences of the logits (of a waveform model: of
+        log-probabilities), what the runtime says without XNNPACK and what the other runtimes on
+        this machine say, types of the tensors and operators.
     """
     model = TFLiteModel(path)
     logits = _logits(model, reference)
@@ -89,6 +89,7 @@ def compare(path: Path, reference: Reference) -> dict[str, Any]:
         **scores,
         "ua_interval": list(intervals["ua"]),
         "ua_difference": scores["ua"] - reference.ua,
+        "ua_difference_error": _paired_error(reference, predicted),
         "nll": reference.nll(probs),
         "ece": reference.ece(probs),
         "ece_by_chance": list(calibration_error_by_chance(probs)),
@@ -99,6 +100,19 @@ def compare(path: Path, reference: Reference) -> dict[str, Any]:
         "other_runtimes": _other_runtimes(path, model, logits, plain, reference),
         "dtypes": tensor_dtypes(path),
     }
+
+
+def _paired_error(reference: Reference, predicted: np.ndarray) -> float:
+    """Standard error of the difference of UA between a file and Keras, on the same clips.
+
+    A clip that only one of them gets right moves UA by 1 / (classes * clips of its class). The
+    second moment stands for the variance, which of few clips may be 0 by chance.
+    """
+    truth = reference.truth
+    classes, counts = np.unique(truth, return_counts=True)
+    weight = 1.0 / (len(classes) * counts[np.searchsorted(classes, truth)])
+    gained = (predicted == truth).astype(float) - (reference.probs.argmax(1) == truth)
+    return float(np.sqrt(np.sum((weight * gained) ** 2)))
 
 
 def _logits(model: TFLiteModel, reference: Reference) -> np.ndarray:

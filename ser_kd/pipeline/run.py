@@ -7,6 +7,7 @@ from ser_kd.distillation import fit_loop
 from ser_kd.evaluation import run_dimensions
 from ser_kd.evaluation.run import evaluate_run
 from ser_kd.evaluation.summary import collapsed, summary
+from ser_kd.export import limits
 from ser_kd.export.run import export_run
 from ser_kd.pipeline import dimensions_only, resources, students
 from ser_kd.pipeline.announcement import announce
@@ -27,7 +28,8 @@ def train_run(config: Config, run_dir: Path | None = None) -> None:
 
     Raises:
         UserError: The folder belongs to another run, or another process writes it; the corpus or a
-            teacher cannot be used; an exported file is too far from the student.
+            teacher cannot be used; an exported file is too far from the student (said at the end,
+            when scores and report are there).
     """
     if config.deterministic:
         fit_loop.make_deterministic()
@@ -54,7 +56,7 @@ def _stages(run: Run) -> None:
         say("\n3. and 4. Student from labels alone")
     students.distilled_student(run, run_data, targets)
     say("\n5. Export to TensorFlow Lite")
-    export_run(run, run_data)
+    exported = export_run(run, run_data)
     say("\n6. Scores, time and memory, report")
     measured = resources.measure_run(run)
     evaluation = evaluate_run(run, run_data, targets)
@@ -65,6 +67,8 @@ def _stages(run: Run) -> None:
     if fault := collapsed(evaluation):
         say(f"Not for use:   {fault}")
         say("               more clips, more epochs (fit.epochs) or other labels may mend it")
+    limits.require(exported, config.export, run.export_dir)
+    if fault:
         return
     _say_what_next(run.export_dir / "student_waveform.tflite", config)
 

@@ -482,6 +482,22 @@ def test_changed_settings_are_refused(place, finished, capsys):
     assert snapshot(finished[0]) == before
 
 
+def test_a_limit_that_an_exported_file_fails_is_said_when_all_is_there(place, finished, capsys):
+    directory = copy_of(finished, place, "failed_limit")
+    for name in ("eval.json", "report.html"):
+        (directory / name).unlink()
+    assert train.main(arguments(place, directory, "--set", "export.min_agreement=1.1")) == 2
+    said = capsys.readouterr()
+    (line,) = said.err.strip().splitlines()
+    assert "export.min_agreement = 110.0%" in line
+    assert "--set" in line
+    assert "macro-F1" in said.out
+    assert "For the phone" not in said.out
+    assert (directory / "report.html").exists()
+    assert (directory / "eval.json").read_bytes() == (finished[0] / "eval.json").read_bytes()
+    assert train.main(arguments(place, directory)) == 0  # relaxed again, nothing trained anew
+
+
 def test_another_corpus_is_refused(place, finished, capsys):
     extra = place / "corpus" / "low" / "s0" / "extra.wav"
     shutil.copy(place / "corpus" / "low" / "s0" / "0.wav", extra)
