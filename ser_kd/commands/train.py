@@ -21,7 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--data-dir", help="the corpus's folder")
     parser.add_argument("--metadata-dir", help="the folder of the corpus's CSV files")
-    parser.add_argument("--run-dir", type=Path, help="default: runs/<recipe>")
+    parser.add_argument("--name", help="of the model, on its card; default: the recipe's")
+    parser.add_argument("--run-dir", type=Path, help="default: runs/<name>")
     parser.add_argument("--seed", type=int, help="of weights, order, augmentation; default: 0")
     parser.add_argument(
         "--set",
@@ -50,6 +51,7 @@ def _config(parsed: argparse.Namespace) -> Config:
     for key, value in (
         ("corpus.data_dir", parsed.data_dir),
         ("corpus.metadata_dir", parsed.metadata_dir),
+        ("name", parsed.name),
     ):
         if value is not None:
             overrides.append(f"{key}={json.dumps(value, ensure_ascii=False)}")

@@ -34,7 +34,9 @@ class Config:
     export: settings.ExportConfig = settings.ExportConfig()
 
     def problems(self) -> settings.Problems:
-        """What concerns several sections."""
+        """What concerns several sections, and the name: of a folder and on a card."""
+        if not self.name.strip() or any(sign in self.name for sign in '/\\:"$\n'):
+            yield "name", 'a name without / \\ : " $ and line breaks'
         audio, logmel, dimensions = self.audio, self.logmel, self.dimensions
         if logmel.sample_rate_hz != audio.sample_rate_hz:
             yield "logmel.sample_rate_hz", "audio.sample_rate_hz"

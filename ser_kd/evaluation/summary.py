@@ -37,6 +37,22 @@ def collapsed(evaluation: Mapping[str, Any], model: str | None = None) -> str:
     )
 
 
+def result(evaluation: Mapping[str, Any]) -> str:
+    """The result in one sentence, of the file that is looked at in detail.
+
+    Args:
+        evaluation: As ``scores`` describes it.
+    """
+    name = reported_part(evaluation)
+    part = evaluation["parts"][name]
+    scores = part["models"][part["file"]["model"]]
+    known = part["clips_of_training_speakers"]
+    speakers = "new speakers" if known == 0 else "speakers that it may know"
+    caveat = ", on whose clips the epoch was chosen" if name == "validation" else ""
+    ua, guessing = 100 * scores["ua"], 100 / len(scores["recall"])
+    return f"{ua:.0f} % (UA) on {speakers}{caveat}; guessing has {guessing:.0f} %"
+
+
 def summary(evaluation: Mapping[str, Any], resources: Mapping[str, Any]) -> str:
     """The main figures of ``eval.json`` and ``resources.json``, in per cent.
 
@@ -57,7 +73,7 @@ def summary(evaluation: Mapping[str, Any], resources: Mapping[str, Any]) -> str:
     lines = [*warnings, *title, *_align([_HEADINGS, *rows]), "", _HELP]
     for block in (
         _teachers(evaluation, part),
-        _file(part),
+        _file(part, bool(collapsed(evaluation))),
         [_other_corpus(item) for item in evaluation["cross_corpus"]],
         [f"note: {note}" for note in evaluation["notes"]],
     ):
@@ -142,14 +158,18 @@ def _teachers(evaluation: Mapping[str, Any], part: Mapping[str, Any]) -> list[st
     ]
 
 
-def _file(part: Mapping[str, Any]) -> list[str]:
+def _file(part: Mapping[str, Any], one_label: bool) -> list[str]:
+    """The detailed file; a model with one label for everything can be calibrated by chance only."""
     file = part["file"]
     calibration = file["calibration"]
     recall = part["models"][file["model"]]["recall"]
+    ece = (
+        f"  ECE {100 * calibration['ece']:.1f} ({100 * calibration['ece_by_chance'][0]:.1f} by "
+        "chance)"
+    )
     lines = [
         f"{file['model']}:",
-        f"  ECE {100 * calibration['ece']:.1f} ({100 * calibration['ece_by_chance'][0]:.1f} by "
-        "chance)",
+        *([] if one_label else [ece]),
         "  recall: "
         + ", ".join(f"{label} {100 * item['value']:.1f}" for label, item in recall.items()),
     ]

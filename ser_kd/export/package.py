@@ -8,6 +8,7 @@ from typing import Any
 
 from ser_kd import __version__, files
 from ser_kd.config import StudentConfig
+from ser_kd.config.command import repeating_command
 from ser_kd.corpora import find_reader
 from ser_kd.corpora.emotions import emotion
 from ser_kd.distillation.fit_loop import HISTORY
@@ -57,6 +58,10 @@ def _write_guides(
     ends = reported_interval(waveform["ua_interval"], figures["validation_speakers"])
     facts = {
         "name": config.name,
+        "command": repeating_command(config),
+        "warning": _warning(waveform, labels),
+        "run": f"runs/{config.name}",
+        "calibration": _calibration(figures, waveform),
         "version": __version__,
         "seed": config.seed,
         "corpus": config.corpus.name,
@@ -81,8 +86,6 @@ def _write_guides(
         "wa": f"{waveform['wa']:.4f}",
         "macro_f1": f"{waveform['macro_f1']:.4f}",
         "ece": f"{waveform['ece']:.3f}",
-        "ece_by_chance": f"{waveform['ece_by_chance'][0]:.3f}",
-        "held_out_ece": f"{figures['ece_held_out']:.3f}",
         "one_in": _one_in(1.0 - waveform["wa"]),
         "temperature": f"{figures['temperature']:.2f}",
         "clips": f"{figures['validation_clips']:,}",
@@ -100,6 +103,31 @@ def _write_guides(
     names = [model["file"] for model in models.values()]
     sums = (f"{sha256(folder / name)}  {name}\n" for name in names)
     _write(folder / CHECKSUMS, "".join(sums))
+
+
+def _warning(waveform: Mapping[str, Any], labels: tuple[str, ...]) -> str:
+    """The card's first lines where the model has one label for nearly everything."""
+    if not waveform.get("one_label"):
+        return ""
+    label, share = waveform["one_label"]
+    return (
+        f"\n**Not for use**: it predicts {emotion(labels[label])} for {share:.0%} of the "
+        "validation clips, whatever is said in\nthem. It has not learned the classes; its scores "
+        "are those of guessing.\n"
+    )
+
+
+def _calibration(figures: Mapping[str, Any], waveform: Mapping[str, Any]) -> str:
+    """How far the probabilities can be trusted; nothing where all clips get one label."""
+    temperature = f"{figures['temperature']:.2f}"
+    scaled = f"Its probabilities\n  are temperature-scaled on such clips (by {temperature})"
+    if waveform.get("one_label"):
+        return f"{scaled}; of one label for everything that says nothing."
+    return (
+        f"{scaled}: ECE {waveform['ece']:.3f}, where perfect probabilities would measure "
+        f"{waveform['ece_by_chance'][0]:.3f} with so few; {figures['ece_held_out']:.3f} where the "
+        "temperature\n  is fitted on the other speakers. On other corpora they are too confident."
+    )
 
 
 def _initial_weights(student: StudentConfig) -> str:

@@ -59,11 +59,11 @@ def compare(path: Path, reference: Reference) -> dict[str, Any]:
     """Runs a file on all validation windows.
 
     Returns:
-        Size, agreement of the labels, WA, UA and macro-F1, UA's interval over speakers and its
-        difference from Keras with its standard error, negative log-likelihood and expected
-        calibration error, absolute differences of the logits (of a waveform model: of
-        log-probabilities), what the runtime says without XNNPACK and what the other runtimes on
-        this machine say, types of the tensors and operators.
+        Size, agreement of the labels, WA, UA and macro-F1, class and share where nearly all clips
+        get one label, UA's interval over speakers and its difference from Keras with its standard
+        error, negative log-likelihood and expected calibration error, absolute differences of the
+        logits (of a waveform model: of log-probabilities), what the runtime says without XNNPACK
+        and what the other runtimes on this machine say, types of the tensors and operators.
     """
     model = TFLiteModel(path)
     logits = _logits(model, reference)
@@ -78,6 +78,8 @@ def compare(path: Path, reference: Reference) -> dict[str, Any]:
     difference = np.abs(logits - expected)
     plain = _logits(TFLiteModel(path, runtimes=[model.runtime], delegates=False), reference)
     scores = metrics.scores(reference.truth, predicted)
+    confusion = metrics.confusion(reference.truth, predicted, probs.shape[1])
+    one_label = metrics.collapsed_class(confusion)
     intervals = metrics.speaker_intervals(
         reference.truth, predicted, reference.speakers, probs.shape[1]
     )
@@ -87,6 +89,7 @@ def compare(path: Path, reference: Reference) -> dict[str, Any]:
         "sha256": sha256(path),
         "runtime": model.runtime,
         **scores,
+        "one_label": list(one_label) if one_label else None,
         "ua_interval": list(intervals["ua"]),
         "ua_difference": scores["ua"] - reference.ua,
         "ua_difference_error": _paired_error(reference, predicted),

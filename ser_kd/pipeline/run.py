@@ -6,7 +6,7 @@ from ser_kd.config import Config
 from ser_kd.distillation import fit_loop
 from ser_kd.evaluation import run_dimensions
 from ser_kd.evaluation.run import evaluate_run
-from ser_kd.evaluation.summary import collapsed, summary
+from ser_kd.evaluation.summary import collapsed, result, summary
 from ser_kd.export import limits
 from ser_kd.export.run import export_run
 from ser_kd.pipeline import dimensions_only, resources, students
@@ -63,7 +63,8 @@ def _stages(run: Run) -> None:
     say("\n" + summary(evaluation, measured))
     if run_data.dimensions:
         say("\n" + run_dimensions.table(run_dimensions.evaluate_dimensions(run, run_data)))
-    say(f"\nReport:        {run.report_path}")
+    say(f"\nResult:        {result(evaluation)}")
+    say(f"Report:        {run.report_path}")
     if fault := collapsed(evaluation):
         say(f"Not for use:   {fault}")
         say("               more clips, more epochs (fit.epochs) or other labels may mend it")

@@ -3,7 +3,7 @@
 import pytest
 from samples import LABELS, part, resources, sample
 
-from ser_kd.evaluation.summary import collapsed, reported_part, summary
+from ser_kd.evaluation.summary import collapsed, reported_part, result, summary
 
 
 def rows(text: str) -> dict[str, list[str]]:
@@ -67,6 +67,16 @@ def test_accuracy_of_the_teachers_targets_and_agreement():
     unknown = {**sample(), "teachers_out_of_fold": {"ensemble": None}}
     line = next(line for line in summary(unknown, {}).splitlines() if line.startswith("ensemble "))
     assert line.split() == ["ensemble", "-", "70.0", "78.2"]
+
+
+def test_the_result_in_one_sentence():
+    evaluation = sample()
+    ua = evaluation["parts"]["test"]["models"][evaluation["parts"]["test"]["file"]["model"]]["ua"]
+    assert result(evaluation) == f"{100 * ua:.0f} % (UA) on new speakers; guessing has 17 %"
+    evaluation["parts"]["test"]["clips_of_training_speakers"] = 200
+    assert "speakers that it may know" in result(evaluation)
+    validation = {**sample(), "parts": {"validation": part()}}
+    assert "on whose clips the epoch was chosen" in result(validation)
 
 
 def test_limits_other_corpora_and_notes():

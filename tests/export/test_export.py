@@ -24,7 +24,7 @@ from ser_kd import files
 from ser_kd.commands.main import run_alone
 from ser_kd.config import Config, config_from_dict
 from ser_kd.errors import UserError
-from ser_kd.export import convert, verify, waveform
+from ser_kd.export import convert, package, verify, waveform
 from ser_kd.export.limits import drop_is_above, exceeded, problems, require, share_is_below
 from ser_kd.export.run import export_run
 from ser_kd.export.windows import all_windows, representative_windows
@@ -361,6 +361,23 @@ def test_problems_name_ua_and_types():
     labels, steps = problems({"int8": {**figures, "runtime": "LiteRT"}}, Config().export)
     assert "same label on Other and LiteRT, both without XNNPACK, for 99.0%" in labels
     assert "differs by 3 quantisation steps between Other and LiteRT, both" in steps
+
+
+def test_the_card_of_a_model_with_one_label_says_so_first(run, run_data, figures, tmp_path):
+    copy = copy_run(run, tmp_path)
+    shutil.copytree(run.export_dir, copy.export_dir)
+    card = copy.export_dir / "MODEL_CARD.md"
+    changed = json.loads(json.dumps(figures))
+    changed["models"]["waveform"]["one_label"] = None
+    package.write(copy, run_data.labels, changed)
+    assert "Not for use" not in card.read_text()
+    assert "fitted on the other speakers" in card.read_text()
+    changed["models"]["waveform"]["one_label"] = [0, 0.98]
+    package.write(copy, run_data.labels, changed)
+    body = card.read_text().split("---\n", 2)[2]
+    assert body.split("\n", 2)[2].startswith("**Not for use**: it predicts ang")
+    assert "98%" in body
+    assert "fitted on the other speakers" not in body
 
 
 def test_check_model_finds_what_is_wrong():
