@@ -1,16 +1,50 @@
 """What a person sees while something long runs: plain lines, at most one in 5 s."""
 
+import contextlib
+import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 T = TypeVar("T")
 _SECONDS_BETWEEN_LINES = 5.0
+_SILENCE_SECONDS = 10.0
+_said_at = 0.0
 
 
 def say(text: str = "") -> None:
     """Prints one line at once, also into a pipe or a log file."""
+    global _said_at
+    _said_at = time.monotonic()
     print(text, flush=True)
+
+
+@contextlib.contextmanager
+def never_silent(text: Callable[[], str], seconds: float = _SILENCE_SECONDS) -> Iterator[None]:
+    """Says ``text()`` whenever nothing has been said for a while, from a thread of its own.
+
+    Args:
+        text: How things stand; called from that thread.
+        seconds: The longest silence.
+    """
+    ended, begun = threading.Event(), time.monotonic()
+
+    def watch() -> None:
+        rest = seconds
+        while not ended.wait(rest):
+            rest = max(_said_at, begun) + seconds - time.monotonic()
+            if rest <= 0:
+                with contextlib.suppress(OSError):  # a broken pipe is for the main thread to tell
+                    say(text())
+                rest = seconds
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        watcher.join()
 
 
 def duration(seconds: float) -> str:

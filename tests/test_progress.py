@@ -1,5 +1,7 @@
 """What a person sees while something long runs."""
 
+import time
+
 import pytest
 
 from ser_kd import progress
@@ -57,3 +59,19 @@ def test_speed_and_time_left_leave_out_what_came_while_workers_started(clock, ca
 def test_nothing_done_is_not_reported(capsys):
     progress.Progress("decoding", 0).end()
     assert capsys.readouterr().out == ""
+
+
+def test_silence_is_broken_until_the_end(capsys):
+    with progress.never_silent(lambda: "still there", seconds=0.05):
+        time.sleep(0.5)
+    lines = capsys.readouterr().out.splitlines()
+    assert set(lines) == {"still there"}
+    assert 2 <= len(lines) <= 10
+    time.sleep(0.15)
+    assert capsys.readouterr().out == ""
+
+
+def test_who_speaks_needs_no_reminder(capsys):
+    with progress.never_silent(lambda: "still there", seconds=5.0):
+        progress.say("a line")
+    assert capsys.readouterr().out == "a line\n"

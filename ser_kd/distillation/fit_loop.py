@@ -20,7 +20,7 @@ from ser_kd.data.training_set import TrainingSet
 from ser_kd.distillation.distiller import Distiller
 from ser_kd.distillation.optimizer import LinearDecay, ScaledAdamW
 from ser_kd.errors import UserError
-from ser_kd.progress import duration, say
+from ser_kd.progress import duration, never_silent, say
 
 HISTORY = "history.jsonl"
 _STATE = "training_state.npz"
@@ -177,8 +177,11 @@ class _EpochEnd(keras.callbacks.Callback):
         job: Job,
         epochs: int,
         score: Callable[[], Mapping[str, float]] | None,
+        steps_per_epoch: int,
     ) -> None:
         super().__init__()
+        self.steps_per_epoch, self.steps_done = steps_per_epoch, 0
+        self.first_step_end = 0.0
         self.state, self.name, self.score = state, job.name, score
         self.epochs = epochs
         self.chosen_by = f"validation_{job.chosen_by}"
@@ -190,7 +193,24 @@ class _EpochEnd(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self.epoch_start = time.monotonic()
 
+    def standing(self) -> str:
+        """How far the training is and, once a step was timed, how long the rest takes."""
+        done, steps = self.steps_done, self.steps_per_epoch
+        if done < 2:  # the first step's time is that of tracing and compiling
+            waited = duration(time.monotonic() - self.start)
+            return f"  {self.name}: the first step is being compiled ({waited} so far)"
+        seconds = (time.monotonic() - self.first_step_end) / (done - 1)
+        left = duration(seconds * ((self.epochs - self.first) * steps - done))
+        epoch, batch = divmod(done - 1, steps)
+        return (
+            f"  {self.name} epoch {self.first + epoch + 1}/{self.epochs}, batch {batch + 1} of "
+            f"{steps}, about {left} left"
+        )
+
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self.steps_done += 1
+        if self.steps_done == 1:
+            self.first_step_end = time.monotonic()
         if not math.isfinite(logs["loss"]):
             raise UserError(
                 f"{self.name}: the loss became {logs['loss']} in epoch {self.state.epochs_done + 1}"
@@ -282,15 +302,17 @@ def fit(
             job.seed,
             range(state.epochs_done, config.epochs),
         )
-        model.fit(
-            batches.prefetch(_BATCHES_AHEAD),
-            initial_epoch=state.epochs_done,
-            epochs=config.epochs,
-            steps_per_epoch=steps_per_epoch,
-            verbose=0,
-            shuffle=False,
-            callbacks=[_EpochEnd(state, job, config.epochs, score)],
-        )
+        epoch_end = _EpochEnd(state, job, config.epochs, score, steps_per_epoch)
+        with never_silent(epoch_end.standing):
+            model.fit(
+                batches.prefetch(_BATCHES_AHEAD),
+                initial_epoch=state.epochs_done,
+                epochs=config.epochs,
+                steps_per_epoch=steps_per_epoch,
+                verbose=0,
+                shuffle=False,
+                callbacks=[epoch_end],
+            )
     if state.best_weights:
         model.student.set_weights(state.best_weights)
         return state.best_epoch

@@ -1,12 +1,15 @@
 """Schedule, best epoch, history, and resuming after an interruption and after SIGKILL."""
 
 import dataclasses
+import functools
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -269,3 +272,18 @@ def test_every_network_has_its_own_seed():
 
 if __name__ == "__main__":
     train(Path(sys.argv[1]), kill_in_step=int(sys.argv[2]))
+
+
+def test_a_long_epoch_says_how_far_it_is_and_how_long_the_rest_takes(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(
+        fit_loop, "never_silent", functools.partial(fit_loop.never_silent, seconds=0.02)
+    )
+
+    def slowly() -> dict[str, float]:
+        time.sleep(0.2)
+        return {"ua": 0.5}
+
+    train(tmp_path, CONFIG, score=slowly)
+    said = capsys.readouterr().out
+    assert "the first step is being compiled" in said
+    assert re.search(rf"epoch 1/4, batch {STEPS} of {STEPS}, about \d+ s left", said)
