@@ -55,6 +55,9 @@ class Config:
             why = "no teachers, or distill.logit_weight and dimensions.teacher_weight are 0"
             yield "corpus.unlabelled_dirs", f"empty where no teacher is learned from ({why})"
 
+        if self.corpus.cross_validation and (self.teachers or dimensions.weight > 0):
+            yield "corpus.cross_validation", "false in a run with teachers or dimensions"
+
     def check(self) -> None:
         """Raises ``UserError`` at the first value that some later stage could not work with."""
         check(self)

@@ -20,6 +20,8 @@ class CorpusConfig:
     next one validation, the others train. ``label_map`` maps the corpus's labels to this run's (an
     empty target drops the label); empty = the reader's default. ``unlabelled_dirs``: further speech
     that the teachers label for the distilled student (``ser_kd.data.unlabelled``).
+    ``cross_validation``, for small corpora: nothing is held out. The scores are those of one
+    student per fold, trained without it; the student that is exported is trained on all clips.
     """
 
     name: str = "demo"
@@ -27,6 +29,7 @@ class CorpusConfig:
     metadata_dir: str = setting("", path="")
     folds: int = setting(5, at_least=3)
     fold: int = setting(0, at_least=0, below="folds")
+    cross_validation: bool = False
     label_map: dict[str, str] = setting({})
     allow_unknown_speakers: bool = False
     keep_flawed: bool = False
@@ -170,7 +173,10 @@ class StudentConfig:
     """The network that goes onto the phone (``ser_kd.students.architectures``).
 
     Of kind ``yamnet``: ``blocks`` of YAMNet's 13, each with at most ``most_channels`` channels.
-    ``initial_weights``: see ``ser_kd.students.initial_weights``; empty = at random.
+    ``initial_weights``: see ``ser_kd.students.initial_weights``; empty = at random. ``transfer``:
+    what is made of a finished student's: ``all`` of them are begun with, the labels being the
+    same; ``head``: a new head is fitted on its body, which stays as it is; ``fine_tuning``: then
+    all layers are trained (Kumar et al., arXiv 2202.10054).
     """
 
     kind: Literal["mobilenet", "yamnet", "cnn", "crnn"] = "mobilenet"
@@ -179,12 +185,15 @@ class StudentConfig:
     blocks: int = setting(7, at_least=1, at_most=13)
     most_channels: int = setting(1024, at_least=8)
     initial_weights: str = setting("", path="")
+    transfer: Literal["all", "head", "fine_tuning"] = "all"
 
     def problems(self) -> Problems:
         yamnet = ".tflite" if self.kind == "yamnet" and self.width == 1 else ".keras"
         if self.initial_weights and not self.initial_weights.endswith((".keras", yamnet)):
             tflite = "with student.kind = 'yamnet' and student.width = 1.0, YAMNet (.tflite)"
             yield "initial_weights", f"empty, a finished student (.keras) or, {tflite}"
+        if self.transfer != "all" and not self.initial_weights.endswith(".keras"):
+            yield "transfer", "'all' where student.initial_weights is no finished student (.keras)"
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,8 @@ _SPLIT_SEED = 0
 class Splits:
     """The clips of each part, in order of id. No speaker is in two parts.
 
+    In a cross-validation train and validation are both the whole corpus.
+
     Attributes:
         train: With the clips that are not trained on; see ``training``.
         validation: All of them, flawed ones too, as the official counts have them.
@@ -81,12 +83,15 @@ def split_corpus(corpus: Corpus, config: CorpusConfig) -> Splits:
 
     A corpus's reader may have a split of its own (CREMA-D: that of TFDS; MSP-Podcast: its own
     partition; IEMOCAP: a fold for each session). All others get ``config.folds`` folds of speakers,
-    balanced by clip count; fold ``config.fold`` is the test set, the next one validation.
+    balanced by clip count; fold ``config.fold`` is the test set, the next one validation. With
+    ``config.cross_validation`` nothing is held out.
 
     Raises:
         UserError: a speaker is unknown and ``config.allow_unknown_speakers`` is not set, too few
             speakers, or ``folds``/``fold`` out of range.
     """
+    if config.cross_validation:
+        return Splits(corpus.clips, corpus.clips, (), corpus.left_out)
     unknown = [clip for clip in corpus.clips if not clip.speaker]
     if unknown:
         raise UserError(

@@ -6,6 +6,7 @@ from typing import Any
 from ser_kd import files
 from ser_kd.data.targets import Targets
 from ser_kd.evaluation.clips import Choice, main_clips
+from ser_kd.evaluation.cross_validation import cross_validated_part
 from ser_kd.evaluation.exported_file import evaluate_file, model_facts, settings
 from ser_kd.evaluation.html_report.page import write_report
 from ser_kd.evaluation.predictions import predict_waveforms, prediction_rows, write_csv
@@ -19,7 +20,7 @@ from ser_kd.evaluation.run_models import (
     teacher_predictions,
     waveform_student,
 )
-from ser_kd.evaluation.scores import FORMAT, STUDENT, Predictions, score_part
+from ser_kd.evaluation.scores import FORMAT, OUT_OF_FOLD, STUDENT, Predictions, score_part
 from ser_kd.inference.predictor import Predictor
 from ser_kd.progress import say
 from ser_kd.runs.data import RunData
@@ -67,20 +68,25 @@ def _evaluate(
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The content of ``eval.json`` and the rows of ``predictions.csv``."""
     predictor = Predictor.load(waveform_student(run)[1])
-    students = student_predictors(run, run_data)
+    students = {} if run_data.cross_validated else student_predictors(run, run_data)
     parts: dict[str, Any] = {}
     predictions: list[dict[str, Any]] = []
     notes: list[str] = []
-    for part in ("validation", "test"):
-        if run_data.ids(part):
-            parts[part], rows, of_part = _part(run, run_data, targets, part, students, predictor)
-            predictions += rows
-            notes += [f"{part}: {note}" for note in of_part]
-    # RUN stands for the run's folder: its name is not part of the figures.
-    notes.append(
-        "robustness: not measured; it takes minutes: ser-kd evaluate RUN/export/"
-        f"{waveform_student(run)[1].name} --split {list(parts)[-1]} --out RUN/evaluation"
-    )
+    if run_data.cross_validated:
+        parts[OUT_OF_FOLD], predictions, notes = cross_validated_part(run, run_data, predictor)
+    else:
+        for part in ("validation", "test"):
+            if run_data.ids(part):
+                parts[part], rows, of_part = _part(
+                    run, run_data, targets, part, students, predictor
+                )
+                predictions += rows
+                notes += [f"{part}: {note}" for note in of_part]
+        # RUN stands for the run's folder: its name is not part of the figures.
+        notes.append(
+            "robustness: not measured; it takes minutes: ser-kd evaluate RUN/export/"
+            f"{waveform_student(run)[1].name} --split {list(parts)[-1]} --out RUN/evaluation"
+        )
     evaluation = {
         "format": FORMAT,
         "labels": list(run_data.labels),

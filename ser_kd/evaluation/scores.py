@@ -8,7 +8,8 @@
 * ``model``: the file that is looked at in detail: name, input, runtime, window, bytes, SHA-256;
 * ``parts``: part of the corpus -> what ``score_part`` gives, and beside it ``file``
   (``exported_file.evaluate_file``), ``clips_of_training_speakers`` (None: not known),
-  ``unreadable`` (clip -> reason);
+  ``unreadable`` (clip -> reason); of a cross-validation one part, ``out-of-fold``, with ``folds``
+  and ``by_speaker``;
 * ``teachers_out_of_fold``: teacher -> WA, UA and macro-F1 of its targets on the training clips,
   each predicted by the fold that did not train on its speaker (None: not known);
 * ``cross_corpus``: scores on other corpora; ``history``: of every epoch of the training;
@@ -30,6 +31,8 @@ from ser_kd import metrics
 FORMAT = 2
 RESAMPLES, SEED = 1000, 0
 TEACHER, STUDENT = "teacher", "student"
+OUT_OF_FOLD = "out-of-fold"
+"""The part of a cross-validation: all clips, each predicted by a student that did not learn it."""
 
 
 @dataclass(frozen=True)

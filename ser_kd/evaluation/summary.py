@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ser_kd.evaluation.scores import OUT_OF_FOLD
 from ser_kd.metrics import collapsed_class, reported_interval
 
 _HEADINGS = ("", "WA", "UA", "macro-F1", "parameters", "file", "per clip", "memory", "runtime")
@@ -48,6 +49,8 @@ def result(evaluation: Mapping[str, Any]) -> str:
     scores = part["models"][part["file"]["model"]]
     known = part["clips_of_training_speakers"]
     speakers = "new speakers" if known == 0 else "speakers that it may know"
+    if not part.get("by_speaker", True):
+        speakers = "new clips of the same voices"
     caveat = ", on whose clips the epoch was chosen" if name == "validation" else ""
     ua, guessing = 100 * scores["ua"], 100 / len(scores["recall"])
     return f"{ua:.0f} % (UA) on {speakers}{caveat}; guessing has {guessing:.0f} %"
@@ -86,6 +89,12 @@ def _title(evaluation: Mapping[str, Any], name: str, part: Mapping[str, Any]) ->
     clips, speakers = f"{part['clips']:,} {name} clips", f"{part['speakers']} speakers"
     known = part["clips_of_training_speakers"]
     caveat = ""
+    if name == OUT_OF_FOLD:
+        by = "its speaker" if part["by_speaker"] else "it, but may be on its speaker"
+        return (
+            f"{synthetic}{part['clips']:,} clips of {speakers} of {evaluation['corpus']}, each "
+            f"predicted by one of {part['folds']} students that were not trained on {by}"
+        )
     if known:
         caveat = f"; {known:,} of the clips are of speakers that it was trained on"
     elif known == 0:

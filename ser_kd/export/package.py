@@ -55,13 +55,15 @@ def _write_guides(
     config, waveform = run.config, models["waveform"]
     corpus = find_reader(config.corpus.name).facts
     teachers = [f"{name} ({teacher.kind})" for name, teacher in config.teachers.items()]
-    ends = reported_interval(waveform["ua_interval"], figures["validation_speakers"])
+    scores = figures["cross_validation"] or waveform
     facts = {
         "name": config.name,
         "command": repeating_command(config),
-        "warning": _warning(waveform, labels),
+        "warning": _warning(scores, labels),
         "run": f"runs/{config.name}",
-        "calibration": _calibration(figures, waveform),
+        "score": _score(figures, waveform),
+        "split": "cross-validation" if figures["cross_validation"] else "validation",
+        "calibration": _calibration(figures, scores),
         "version": __version__,
         "seed": config.seed,
         "corpus": config.corpus.name,
@@ -80,22 +82,17 @@ def _write_guides(
         "seconds": f"{config.audio.window_seconds:g}",
         "hop_seconds": f"{config.audio.window_hop_seconds:g}",
         "waveform_kb": f"{waveform['bytes'] / 1e3:,.0f}",
-        "waveform_ua": f"{waveform['ua']:.1%}",
-        "interval": f"{ends[0]:.1%} to {ends[1]:.1%}" if ends else "not known: too few",
-        "ua": f"{waveform['ua']:.4f}",
-        "wa": f"{waveform['wa']:.4f}",
-        "macro_f1": f"{waveform['macro_f1']:.4f}",
-        "ece": f"{waveform['ece']:.3f}",
-        "one_in": _one_in(1.0 - waveform["wa"]),
+        "ua": f"{scores['ua']:.4f}",
+        "wa": f"{scores['wa']:.4f}",
+        "macro_f1": f"{scores['macro_f1']:.4f}",
+        "ece": f"{scores['ece']:.3f}",
+        "one_in": _one_in(1.0 - scores["wa"]),
         "temperature": f"{figures['temperature']:.2f}",
-        "clips": f"{figures['validation_clips']:,}",
-        "speakers": figures["validation_speakers"],
         "training_clips": f"{figures['training_clips']:,}",
         "training_speakers": figures["training_speakers"],
         "minutes": f"{_training_seconds(run) / 60:,.0f}",
         "machine": machine(),
-        "keras_ua": f"{figures['keras_ua']:.1%}",
-        "table": _table(models),
+        "table": _table(models, bool(figures["cross_validation"])),
     }
     for template in sorted(_TEMPLATES.iterdir()):
         text = Template(template.read_text(encoding="utf-8")).substitute(facts)
@@ -114,6 +111,31 @@ def _warning(waveform: Mapping[str, Any], labels: tuple[str, ...]) -> str:
         f"\n**Not for use**: it predicts {emotion(labels[label])} for {share:.0%} of the "
         "validation clips, whatever is said in\nthem. It has not learned the classes; its scores "
         "are those of guessing.\n"
+    )
+
+
+def _score(figures: Mapping[str, Any], waveform: Mapping[str, Any]) -> str:
+    """What it scores, on whom, and what that does not tell."""
+    clips, speakers = f"{figures['validation_clips']:,}", figures["validation_speakers"]
+    scores = figures["cross_validation"] or waveform
+    ends = reported_interval(scores["ua_interval"], speakers)
+    interval = f"{ends[0]:.1%} to {ends[1]:.1%}" if ends else "not known: too few"
+    ua = f"UA {scores['ua']:.1%} (95 % interval over speakers {interval})"
+    if not figures["cross_validation"]:
+        return (
+            f"of `{waveform['file']}`: {ua} on the {clips} validation clips\n  of {speakers} "
+            "speakers, who are not in training but on whom the epoch was chosen; the Keras model "
+            f"has {figures['keras_ua']:.1%}."
+        )
+    if scores["by_speaker"]:
+        by = f"speaker; the {clips} clips are of {speakers} speakers"
+    else:
+        by = f"clip, **not by speaker**: of new voices the {clips} clips tell nothing"
+        ua = f"UA {scores['ua']:.1%}"
+    return (
+        f"by cross-validation: {ua}, each clip\n  predicted by one of {scores['folds']} students "
+        f"that were not trained on it. Divided by {by}. The student here was trained on all of "
+        "them in the same way."
     )
 
 
@@ -187,9 +209,10 @@ def _write(path: Path, text: str) -> None:
         partial.write_text(text, encoding="utf-8")
 
 
-def _table(models: Mapping[str, Mapping[str, Any]]) -> str:
+def _table(models: Mapping[str, Mapping[str, Any]], own_clips: bool) -> str:
+    clips = "the clips trained on" if own_clips else "validation"
     rows = [
-        "| file | input -> output | size | UA, validation | same label as Keras |",
+        f"| file | input -> output | size | UA, {clips} | same label as Keras |",
         "|---|---|---|---|---|",
     ]
     for kind, model in models.items():

@@ -26,6 +26,8 @@ class Reference:
         speakers: Of each clip.
         logits: ``[windows, classes]``.
         temperature: What logits are divided by before softmax.
+        held_out_logits: ``[windows, classes]``, of networks that were not trained on these clips,
+            where the model itself was; None: it was not.
     """
 
     clips: np.ndarray
@@ -35,6 +37,7 @@ class Reference:
     speakers: list[str]
     logits: np.ndarray
     temperature: float = 1.0
+    held_out_logits: np.ndarray | None = None
 
     @property
     def probs(self) -> np.ndarray:

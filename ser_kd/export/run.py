@@ -11,7 +11,7 @@ from typing import Any
 
 import keras
 
-from ser_kd import files
+from ser_kd import files, metrics
 from ser_kd.errors import UserError
 from ser_kd.export import convert, package, verify, waveform
 from ser_kd.export.describe import describe
@@ -21,9 +21,11 @@ from ser_kd.export.reference import Reference, in_batches
 from ser_kd.export.temperature import scale_temperature
 from ser_kd.export.windows import all_windows, pcm_batches, representative_windows
 from ser_kd.inference.measure import measure_all
+from ser_kd.metrics.calibration import calibration_error_by_chance
 from ser_kd.progress import say
 from ser_kd.runs.data import RunData
 from ser_kd.runs.folder import Run
+from ser_kd.runs.out_of_fold import OutOfFold
 from ser_kd.students.saved import keras_corpus, keras_logits, load_keras
 
 _GUIDES = ("labels.txt", "frontend.json", "README.md", "MODEL_CARD.md")
@@ -100,6 +102,7 @@ def _export(run: Run, run_data: RunData, force: bool) -> dict[str, Any]:
         "validation_clips": len(reference.truth),
         "validation_speakers": len(set(reference.speakers)),
         "validation_windows": len(reference.windows),
+        "cross_validation": _cross_validation(run, reference),
         "keras_ua": reference.ua,
         "keras_nll": reference.nll(reference.probs),
         "keras_ece": reference.ece(reference.probs),
@@ -131,7 +134,38 @@ def _reference(run: Run, run_data: RunData, model: keras.Model) -> Reference:
         run_data.one_hot(validation.ids).argmax(1),
         [run_data.speakers[clip_id] for clip_id in validation.ids],
         in_batches(logits, windows),
+        held_out_logits=_held_out(run).logits if run_data.cross_validated else None,
     )
+
+
+def _held_out(run: Run) -> OutOfFold:
+    if not run.out_of_fold_path.is_file():
+        raise UserError(
+            f"{run.directory} has no {run.out_of_fold_path.name}: its cross-validation is not "
+            "finished; go on with ser-kd train"
+        )
+    return OutOfFold.load(run.out_of_fold_path)
+
+
+def _cross_validation(run: Run, reference: Reference) -> dict[str, Any] | None:
+    """The scores of a run whose student was trained on all clips; None: some were held out."""
+    if reference.held_out_logits is None:
+        return None
+    found = _held_out(run)
+    probs = found.probs(reference.temperature)
+    truth, speakers = reference.truth, reference.speakers
+    one_label = metrics.collapsed_class(metrics.confusion(truth, probs.argmax(1), probs.shape[1]))
+    return {
+        **metrics.scores(truth, probs.argmax(1)),
+        "ua_interval": list(
+            metrics.speaker_intervals(truth, probs.argmax(1), speakers, probs.shape[1])["ua"]
+        ),
+        "ece": reference.ece(probs),
+        "ece_by_chance": list(calibration_error_by_chance(probs)),
+        "one_label": list(one_label) if one_label else None,
+        "folds": found.folds,
+        "by_speaker": found.by_speaker,
+    }
 
 
 def _missing(run: Run, force: bool) -> tuple[str, ...]:
@@ -150,7 +184,7 @@ def _compare_all(folder: Path, reference: Reference) -> dict[str, Any]:
     models: dict[str, Any] = {}
     paths = {kind: convert.model_path(folder, kind) for kind in (*convert.KINDS, waveform.WAVEFORM)}
     for kind, path in paths.items():
-        say(f"  comparing {kind} with Keras on {len(reference.truth):,} validation clips")
+        say(f"  comparing {kind} with Keras on {len(reference.truth):,} clips")
         models[kind] = {**verify.compare(path, reference), **describe(path)}
     models["int8"]["not_int8"] = verify.not_int8(paths["int8"])
     measured = measure_all(list(paths.values()))
@@ -167,7 +201,8 @@ def _finished(run: Run) -> dict[str, Any] | None:
         names = [model["file"] for model in figures["models"].values()]
         hashes = [model["sha256"] for model in figures["models"].values()]
         whole = (
-            {"temperature", "owner"} <= set(figures)  # not so before 2026-11-20 and -21
+            # Added on 2026-11-20, -21 and 2026-12-01.
+            {"temperature", "owner", "cross_validation"} <= set(figures)
             and figures["student_sha256"] == verify.sha256(run.student_path)
             and hashes == [verify.sha256(run.export_dir / name) for name in names]
             and all((run.export_dir / name).is_file() for name in _GUIDES)

@@ -29,6 +29,8 @@ def table(figures: dict[str, Any]) -> str:
     lines.append(
         "waveform without the front end. agreement: same label as Keras, validation clips."
     )
+    if figures["cross_validation"]:
+        lines.append("UA: of the clips that it was trained on, to compare files; no score of it.")
     for kind in ("int8", "waveform"):
         model = figures["models"][kind]
         roles = (

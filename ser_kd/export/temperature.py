@@ -40,6 +40,8 @@ def fit_temperature(logits: np.ndarray, clips: np.ndarray, truth: np.ndarray) ->
 def scale_temperature(int8: Path, reference: Reference) -> dict[str, float]:
     """The temperature that suits the int8 student, as its file rounds, and what it does to ECE.
 
+    Where the student was trained on the clips, the logits are those of the networks that were not.
+
     Args:
         int8: The file.
         reference: The validation clips.
@@ -48,7 +50,9 @@ def scale_temperature(int8: Path, reference: Reference) -> dict[str, float]:
         ``temperature``; ``ece_without_temperature``; ``ece_held_out``, that of clips whose speaker
         had no part in choosing their temperature.
     """
-    logits = TFLiteModel(int8).predict(reference.windows)
+    logits = reference.held_out_logits
+    if logits is None:
+        logits = TFLiteModel(int8).predict(reference.windows)
     clips, truth, speakers = reference.clips, reference.truth, np.array(reference.speakers)
     temperature = fit_temperature(logits, clips, truth)
     held_out = np.full(len(logits), temperature)

@@ -22,6 +22,9 @@ def announce(run: Run, used: Mapping[str, TeacherConfig]) -> None:
     if unused := ", ".join(name for name in config.teachers if name not in used):
         say(f"            without {unused}: no part in this run")
     say(f"student     {config.student.kind}, width {config.student.width:g}")
-    say("steps       data, teachers, student without and with them, export, scores")
+    if config.corpus.cross_validation:
+        say("steps       data, students for the scores, student from all clips, export, scores")
+    else:
+        say("steps       data, teachers, student without and with them, export, scores")
     if config.expected_minutes:
         say(f"time        about {config.expected_minutes:g} minutes on 2 CPU cores")

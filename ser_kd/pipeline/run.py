@@ -11,6 +11,7 @@ from ser_kd.export import limits
 from ser_kd.export.run import export_run
 from ser_kd.pipeline import dimensions_only, resources, students
 from ser_kd.pipeline.announcement import announce
+from ser_kd.pipeline.cross_validation import out_of_fold
 from ser_kd.pipeline.teachers import all_teacher_targets
 from ser_kd.progress import say
 from ser_kd.runs.folder import Run
@@ -46,9 +47,14 @@ def _stages(run: Run) -> None:
     announce(run, config.teachers)
     say("\n1. Data")
     run_data = run.data()
-    say("\n2. Teachers" if config.teachers else "\n2. Teachers: none")
+    if not run_data.cross_validated:
+        say("\n2. Teachers" if config.teachers else "\n2. Teachers: none")
     targets = all_teacher_targets(run, run_data)
-    if config.teachers:
+    if run_data.cross_validated:
+        say("\n2. Cross-validation: students that are each trained without one fold")
+        out_of_fold(run, run_data)
+        say("\n3. and 4. Student from all clips")
+    elif config.teachers:
         say("\n3. Student from labels alone (what distillation is compared with)")
         students.baseline_student(run, run_data)
         say("\n4. Student from labels and teachers")

@@ -1,7 +1,7 @@
 """The students' half of a run: one from labels alone, one from labels and teachers."""
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from ser_kd.distillation.logmel_network import (
     new_logmel_network,
 )
 from ser_kd.distillation.terms import ConcordanceTerm, EmbeddingTerm, LabelTerm, LogitTerm, Term
+from ser_kd.distillation.transfer import transferred_network
 from ser_kd.progress import say
 from ser_kd.runs.data import RunData
 from ser_kd.runs.folder import DISTILLED, LABELS_ALONE, Run
@@ -56,6 +57,18 @@ def baseline_student(run: Run, run_data: RunData) -> keras.Model:
     shorter by that.
     """
     return _student(run, run_data, run.baseline_dir, _Teaching(), LABELS_ALONE)
+
+
+def fold_student(run: Run, run_data: RunData, directory: Path, fold: str) -> keras.Model:
+    """A student of a cross-validation: from the labels of ``run_data``'s training clips alone.
+
+    Args:
+        run: Of the whole corpus.
+        run_data: Its data, divided by fold.
+        directory: Receives ``student.keras``.
+        fold: What it is called.
+    """
+    return _student(run, run_data, directory, _Teaching(), fold)
 
 
 def find_or_train(path: Path, name: str, train: Callable[[], keras.Model]) -> keras.Model:
@@ -119,19 +132,17 @@ def _student(
     def train() -> keras.Model:
         config = run.config
         training_set = _training_set(run_data, teaching)
-        record_fit(run.directory, name, len(training_set), config.fit)
         # The same for every student of a run: only what they are taught differs.
         seed = fit_loop.network_seed(config.seed, "student")
-        student = new_logmel_network(
-            training_set, config.student, config.audio, config.logmel, seed
-        )
+        student = _untrained(config, training_set, run_data.labels, seed)
+        if config.student.transfer == "head":
+            return student
+        record_fit(run.directory, name, len(training_set), config.fit)
         predictor = LogMelPredictor(student, Windowing.of(config.audio, config.logmel))
         model = student
         if run_data.dimensions:
             count, dropout = len(run_data.dimensions), config.dimensions.dropout
             model = multi_task_student(student, count, dropout)
-        validation = run_data.logmel.select(run_data.ids("validation"))
-        truth = run_data.one_hot(validation.ids).argmax(1)
         fit_logmel_network(
             Distiller(model, _terms(config, run_data, teaching), name=name),
             training_set,
@@ -139,7 +150,7 @@ def _student(
             config.augment,
             config.logmel,
             teaching.distill.temperature,
-            functools.partial(predictor.score, validation, truth),
+            _validation_score(run_data, predictor),
         )
         if not run_data.dimensions:
             return model
@@ -148,6 +159,27 @@ def _student(
         return categories_of(model)
 
     return find_or_train(directory / run.student_path.name, name, train)
+
+
+def _untrained(
+    config: Config, training_set: TrainingSet, labels: Sequence[str], seed: int
+) -> keras.Model:
+    """What training begins with: random weights, YAMNet's, or those of a finished student."""
+    settings = config.student, config.audio, config.logmel, seed
+    if config.student.transfer == "all":
+        return new_logmel_network(training_set, *settings)
+    return transferred_network(training_set, labels, *settings)
+
+
+def _validation_score(
+    run_data: RunData, predictor: LogMelPredictor
+) -> Callable[[], Mapping[str, float]] | None:
+    """By which the epoch is chosen; None: nothing is held out for that, the last one is kept."""
+    if run_data.config.corpus.cross_validation:
+        return None
+    validation = run_data.logmel.select(run_data.ids("validation"))
+    truth = run_data.one_hot(validation.ids).argmax(1)
+    return functools.partial(predictor.score, validation, truth)
 
 
 def _training_set(run_data: RunData, teaching: _Teaching) -> TrainingSet:

@@ -80,6 +80,11 @@ class RunData:
         return {clip.id: clip.speaker for clip in self.corpus.clips}
 
     @property
+    def cross_validated(self) -> bool:
+        """Whether nothing is held out: all clips are trained on, and scored out of fold."""
+        return self.config.corpus.cross_validation
+
+    @property
     def labels(self) -> tuple[str, ...]:
         """Class names in output order."""
         return self.corpus.labels

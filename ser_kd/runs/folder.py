@@ -109,6 +109,15 @@ class Run:
         """The scores of every model of continuous targets."""
         return self.directory / "dimensions.json"
 
+    @property
+    def out_of_fold_path(self) -> Path:
+        """What the students of a cross-validation predict (``runs.out_of_fold``)."""
+        return self.directory / "folds" / "out_of_fold.npz"
+
+    def fold_dir(self, number: int) -> Path:
+        """The student of a cross-validation that is trained without fold ``number``."""
+        return self.directory / "folds" / f"fold_{number}"
+
     def teacher_dir(self, name: str) -> Path:
         """A teacher's networks, predictions and targets."""
         return self.directory / "teachers" / name

@@ -77,8 +77,9 @@ def _making_progress() -> Callable[[int, int], None]:
 
 def _report(run_data: RunData) -> None:
     splits, labels = run_data.splits, Counter(clip.emotion for clip in run_data.corpus.clips)
-    for part in ("train", "validation", "test"):
-        clips = getattr(splits, part)
+    cross_validated = run_data.cross_validated
+    for part in ("train",) if cross_validated else ("train", "validation", "test"):
+        clips, part = getattr(splits, part), "all" if cross_validated else part
         say(f"  {part:<10} {len(clips):>6,} clips  {len({c.speaker for c in clips}):>3} speakers")
     say("  labels     " + ", ".join(f"{name} {labels[name]:,}" for name in run_data.labels))
     for reason, count in Counter(run_data.left_out.values()).most_common(5):

@@ -32,7 +32,9 @@ def require_file(network: StudentConfig, config: Config, labels: Sequence[str]) 
     path = Path(network.initial_weights).expanduser()
     if network.initial_weights and path.suffix == ".keras":
         load_keras(path)
-        require_same_input("student.initial_weights", path, config, labels)
+        theirs, _ = find_frontend(path)
+        wanted = theirs if network.transfer != "all" else labels
+        require_same_input("student.initial_weights", path, config, wanted)
     elif network.initial_weights:
         yamnet.read_convolutions(path, network.blocks)
 
@@ -85,16 +87,41 @@ def begin(model: keras.Model, network: StudentConfig, windows: np.ndarray) -> No
         convolutions = yamnet.read_convolutions(path, network.blocks)
         yamnet.begin_with(model, yamnet.narrowed(convolutions, model, windows), windows)
         return
-    theirs, ours = _weights(load_keras(path)), _weights(model)
+    _copy(load_keras(path), model, network, apart="standardize")
+
+
+def begin_body(model: keras.Model, network: StudentConfig) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Gives a network the body and the feature statistics of a finished student.
+
+    Args:
+        model: As ``student.build_student`` makes it, with any number of classes; its head stays.
+        network: Its configuration, with ``initial_weights``.
+
+    Returns:
+        The kernel of the finished student's head, ``[channels, its classes]``, and its labels.
+
+    Raises:
+        UserError: The file is missing, or has another network.
+    """
+    path = Path(network.initial_weights).expanduser()
+    finished, (labels, _) = load_keras(path), find_frontend(path)
+    _copy(finished, model, network, apart="logits")
+    return np.asarray(finished.get_layer("logits").kernel), labels
+
+
+def _copy(finished: keras.Model, model: keras.Model, network: StudentConfig, apart: str) -> None:
+    """Sets all weights but those of the layer ``apart`` to the finished student's."""
+    theirs, ours = _weights(finished, apart), _weights(model, apart)
     if [value.shape for value in theirs] != [variable.shape for variable in ours]:
         raise UserError(
-            f"student.initial_weights: {path} is another network than student.kind = "
-            f"{network.kind!r}, student.width = {network.width:g}; give that one's settings"
+            f"student.initial_weights: {network.initial_weights} is another network than "
+            f"student.kind = {network.kind!r}, student.width = {network.width:g}; give that one's "
+            "settings"
         )
     for variable, value in zip(ours, theirs, strict=True):
         variable.assign(value)
 
 
-def _weights(model: keras.Model) -> list[keras.Variable]:
-    layers = (layer for layer in model.layers if layer.name != "standardize")
+def _weights(model: keras.Model, apart: str) -> list[keras.Variable]:
+    layers = (layer for layer in model.layers if layer.name != apart)
     return [variable for layer in layers for variable in layer.weights]

@@ -1,0 +1,67 @@
+"""A network with the body of a finished student under a head of its own, for other labels."""
+
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+
+from ser_kd.audio.windows import Windowing
+from ser_kd.config import AudioConfig, LogMelConfig, StudentConfig
+from ser_kd.corpora.emotions import emotion_code
+from ser_kd.data.training_set import TrainingSet
+from ser_kd.distillation.logmel_network import LogMelPredictor
+from ser_kd.students import initial_weights
+from ser_kd.students.architectures import build_student
+from ser_kd.students.linear_probe import fit_linear_head
+
+
+def transferred_network(
+    training_set: TrainingSet,
+    labels: Sequence[str],
+    network: StudentConfig,
+    audio: AudioConfig,
+    logmel: LogMelConfig,
+    seed: int,
+) -> keras.Model:
+    """The student of ``network.initial_weights`` with a head for these labels.
+
+    Body and feature statistics are the finished student's. The head is fitted on the embeddings of
+    the training clips, and drawn to the finished student's where that has a class for the same
+    emotion (``corpora.emotions``). Sets the global seed.
+
+    Args:
+        training_set: The first view of each clip that has a label is taken.
+        labels: Class names in output order.
+        network: Architecture, and the finished student.
+        audio: The window.
+        logmel: The front end of the clips.
+        seed: Of this network.
+
+    Raises:
+        UserError: The finished student is missing, or another network.
+    """
+    keras.utils.set_random_seed(seed)
+    model = build_student(network, logmel.frames(audio.window_samples), logmel.mels, len(labels))
+    kernel, their_labels = initial_weights.begin_body(model, network)
+    rows = training_set.labelled_rows
+    arrays = training_set.arrays.take(rows)
+    _, embedding = LogMelPredictor(model, Windowing.of(audio, logmel)).predict(arrays)
+    classes = training_set.labels[rows].argmax(1)
+    prior = _same_emotions(kernel, their_labels, labels)
+    model.get_layer("logits").set_weights(fit_linear_head(embedding, classes, prior))
+    return model
+
+
+def matched_labels(labels: Sequence[str], theirs: Sequence[str]) -> dict[str, str]:
+    """Label -> the label of another model that stands for the same emotion, where there is one."""
+    by_code = {emotion_code(label) or label: label for label in theirs}
+    keys = {label: emotion_code(label) or label for label in labels}
+    return {label: by_code[key] for label, key in keys.items() if key in by_code}
+
+
+def _same_emotions(kernel: np.ndarray, theirs: Sequence[str], labels: Sequence[str]) -> np.ndarray:
+    """Columns of ``kernel [channels, theirs]`` by this run's labels; zeros where there is none."""
+    prior = np.zeros((len(kernel), len(labels)), np.float32)
+    for label, their_label in matched_labels(labels, theirs).items():
+        prior[:, labels.index(label)] = kernel[:, theirs.index(their_label)]
+    return prior
