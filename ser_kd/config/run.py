@@ -57,6 +57,8 @@ class Config:
 
         if self.corpus.cross_validation and (self.teachers or dimensions.weight > 0):
             yield "corpus.cross_validation", "false in a run with teachers or dimensions"
+        if self.student.transfer == "best" and not self.corpus.cross_validation:
+            yield "student.transfer", "another than 'best' where corpus.cross_validation is false"
 
     def check(self) -> None:
         """Raises ``UserError`` at the first value that some later stage could not work with."""

@@ -176,7 +176,8 @@ class StudentConfig:
     ``initial_weights``: see ``ser_kd.students.initial_weights``; empty = at random. ``transfer``:
     what is made of a finished student's: ``all`` of them are begun with, the labels being the
     same; ``head``: a new head is fitted on its body, which stays as it is; ``fine_tuning``: then
-    all layers are trained (Kumar et al., arXiv 2202.10054).
+    all layers are trained (Kumar et al., arXiv 2202.10054); ``best``: what scores best in a
+    cross-validation, the finished student itself among them where it knows all labels.
     """
 
     kind: Literal["mobilenet", "yamnet", "cnn", "crnn"] = "mobilenet"
@@ -185,7 +186,7 @@ class StudentConfig:
     blocks: int = setting(7, at_least=1, at_most=13)
     most_channels: int = setting(1024, at_least=8)
     initial_weights: str = setting("", path="")
-    transfer: Literal["all", "head", "fine_tuning"] = "all"
+    transfer: Literal["all", "head", "fine_tuning", "best"] = "all"
 
     def problems(self) -> Problems:
         yamnet = ".tflite" if self.kind == "yamnet" and self.width == 1 else ".keras"

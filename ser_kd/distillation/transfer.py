@@ -22,6 +22,7 @@ def transferred_network(
     audio: AudioConfig,
     logmel: LogMelConfig,
     seed: int,
+    unchanged: bool = False,
 ) -> keras.Model:
     """The student of ``network.initial_weights`` with a head for these labels.
 
@@ -36,19 +37,25 @@ def transferred_network(
         audio: The window.
         logmel: The front end of the clips.
         seed: Of this network.
+        unchanged: The head is the finished student's own, which has a class for each label.
 
     Raises:
         UserError: The finished student is missing, or another network.
     """
     keras.utils.set_random_seed(seed)
     model = build_student(network, logmel.frames(audio.window_samples), logmel.mels, len(labels))
-    kernel, their_labels = initial_weights.begin_body(model, network)
+    theirs, kernel, bias = initial_weights.begin_body(model, network)
+    same = {labels.index(a): theirs.index(b) for a, b in matched_labels(labels, theirs).items()}
+    prior = np.zeros((len(kernel), len(labels)), np.float32)
+    prior[:, list(same)] = kernel[:, list(same.values())]
+    head = model.get_layer("logits")
+    if unchanged:
+        head.set_weights([prior, bias[[same[column] for column in range(len(labels))]]])
+        return model
     rows = training_set.labelled_rows
     arrays = training_set.arrays.take(rows)
     _, embedding = LogMelPredictor(model, Windowing.of(audio, logmel)).predict(arrays)
-    classes = training_set.labels[rows].argmax(1)
-    prior = _same_emotions(kernel, their_labels, labels)
-    model.get_layer("logits").set_weights(fit_linear_head(embedding, classes, prior))
+    head.set_weights(fit_linear_head(embedding, training_set.labels[rows].argmax(1), prior))
     return model
 
 
@@ -57,11 +64,3 @@ def matched_labels(labels: Sequence[str], theirs: Sequence[str]) -> dict[str, st
     by_code = {emotion_code(label) or label: label for label in theirs}
     keys = {label: emotion_code(label) or label for label in labels}
     return {label: by_code[key] for label, key in keys.items() if key in by_code}
-
-
-def _same_emotions(kernel: np.ndarray, theirs: Sequence[str], labels: Sequence[str]) -> np.ndarray:
-    """Columns of ``kernel [channels, theirs]`` by this run's labels; zeros where there is none."""
-    prior = np.zeros((len(kernel), len(labels)), np.float32)
-    for label, their_label in matched_labels(labels, theirs).items():
-        prior[:, labels.index(label)] = kernel[:, theirs.index(their_label)]
-    return prior

@@ -7,12 +7,18 @@ import numpy as np
 from ser_kd.evaluation.clips import ClipSet
 from ser_kd.evaluation.exported_file import evaluate_file
 from ser_kd.evaluation.predictions import prediction_rows
-from ser_kd.evaluation.run_models import initial_student, waveform_student
+from ser_kd.evaluation.run_models import waveform_student
 from ser_kd.evaluation.scores import OUT_OF_FOLD, STUDENT, Predictions, score_part
 from ser_kd.inference.predictor import Predictor
 from ser_kd.runs.data import RunData
 from ser_kd.runs.folder import Run
 from ser_kd.runs.out_of_fold import OutOfFold
+
+_NAMES = {
+    "unchanged": "finished student, unchanged",
+    "head": "with a new head",
+    "trained": "trained",
+}
 
 
 def cross_validated_part(
@@ -20,9 +26,8 @@ def cross_validated_part(
 ) -> tuple[dict[str, Any], list[dict[str, Any]], list[str]]:
     """The part ``out-of-fold`` of ``eval.json``, the rows of ``predictions.csv``, and notes.
 
-    The scores stand in the row of the file for the phone, which was trained as the folds' students
-    were, on all clips. Beside it is the student that all began with, unchanged, where it has a
-    class for each of the labels.
+    The scores stand in the row of the file for the phone, which was made as the folds' students
+    were, from all clips. Beside it are the kinds of students that were not chosen.
 
     Args:
         run: Trained and exported.
@@ -31,10 +36,14 @@ def cross_validated_part(
     """
     found, labels = OutOfFold.load(run.out_of_fold_path), run_data.labels
     name = waveform_student(run)[0]
-    probs = found.probs(predictor.frontend.temperature).astype(np.float32)
+    probs = found.probs(found.chosen, predictor.frontend.temperature).astype(np.float32)
     clips = _clip_set(run_data, found, labels)
     predictions = [
-        *initial_student(run, run_data, found.ids),
+        *(
+            Predictions(f"{found_name}, Keras", STUDENT, found.ids, found.probs(kind))
+            for kind, found_name in _NAMES.items()
+            if kind in found.logits and kind != found.chosen
+        ),
         Predictions(name, STUDENT, found.ids, probs),
     ]
     scored = score_part(found.ids, clips.truth, clips.speakers, labels, predictions)

@@ -10,11 +10,10 @@ from ser_kd.audio.windows import Windowing
 from ser_kd.data import batching, clip_arrays
 from ser_kd.data.targets import ALL_FOLDS, Targets, softmax
 from ser_kd.distillation.logmel_network import LogMelPredictor
-from ser_kd.distillation.transfer import matched_labels
 from ser_kd.evaluation.scores import STUDENT, TEACHER, Predictions, teacher_row
 from ser_kd.runs.data import RunData
 from ser_kd.runs.folder import DISTILLED, LABELS_ALONE, Run
-from ser_kd.students.frontend import Frontend, find_frontend
+from ser_kd.students.frontend import Frontend
 from ser_kd.students.saved import load_keras
 from ser_kd.tflite.interpreters import TFLiteModel
 
@@ -107,31 +106,6 @@ def student_predictions(
     return [
         Predictions(name, STUDENT, ids, predict(arrays)) for name, predict in predictors.items()
     ]
-
-
-def initial_student(run: Run, run_data: RunData, ids: Sequence[str]) -> list[Predictions]:
-    """What the finished student that a run's began with predicts, unchanged.
-
-    None where the run's began otherwise, or where it lacks a class for one of the labels.
-
-    Args:
-        run: Its config.
-        run_data: Its clips.
-        ids: Of the clips.
-    """
-    student = run.config.student
-    if student.transfer == "all":
-        return []
-    path = Path(student.initial_weights).expanduser()
-    theirs, frontend = find_frontend(path)
-    matched = matched_labels(run_data.labels, theirs)
-    if len(matched) < len(run_data.labels):
-        return []
-    predictor = LogMelPredictor(load_keras(path), frontend.windowing, frontend.temperature)
-    probs = predictor.predict(run_data.logmel.select(list(ids)))[0]
-    columns = probs[:, [theirs.index(matched[label]) for label in run_data.labels]]
-    total = np.maximum(columns.sum(axis=1, keepdims=True), np.finfo(np.float32).tiny)
-    return [Predictions(f"{path.name} it began with", STUDENT, ids, columns / total)]
 
 
 def _keras(path: Path, windowing: Windowing, temperature: float, classes: int) -> Predict:

@@ -134,7 +134,7 @@ def _reference(run: Run, run_data: RunData, model: keras.Model) -> Reference:
         run_data.one_hot(validation.ids).argmax(1),
         [run_data.speakers[clip_id] for clip_id in validation.ids],
         in_batches(logits, windows),
-        held_out_logits=_held_out(run).logits if run_data.cross_validated else None,
+        held_out_logits=_held_out(run).chosen_logits if run_data.cross_validated else None,
     )
 
 
@@ -152,7 +152,7 @@ def _cross_validation(run: Run, reference: Reference) -> dict[str, Any] | None:
     if reference.held_out_logits is None:
         return None
     found = _held_out(run)
-    probs = found.probs(reference.temperature)
+    probs = found.probs(found.chosen, reference.temperature)
     truth, speakers = reference.truth, reference.speakers
     one_label = metrics.collapsed_class(metrics.confusion(truth, probs.argmax(1), probs.shape[1]))
     return {
@@ -163,6 +163,7 @@ def _cross_validation(run: Run, reference: Reference) -> dict[str, Any] | None:
         "ece": reference.ece(probs),
         "ece_by_chance": list(calibration_error_by_chance(probs)),
         "one_label": list(one_label) if one_label else None,
+        "chosen": found.chosen,
         "folds": found.folds,
         "by_speaker": found.by_speaker,
     }

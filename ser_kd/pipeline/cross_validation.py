@@ -6,16 +6,18 @@ trained on all clips, so there is nothing left to score it on.
 
 import dataclasses
 import time
-from pathlib import Path
+from collections.abc import Mapping
 
+import keras
 import numpy as np
 
+from ser_kd import metrics
 from ser_kd.corpora.clip import Clip
 from ser_kd.corpora.splits import Splits, speaker_folds
 from ser_kd.errors import UserError
 from ser_kd.export.reference import in_batches
 from ser_kd.export.windows import all_windows
-from ser_kd.pipeline.students import fold_student
+from ser_kd.pipeline.students import candidates, cross_validated_student
 from ser_kd.progress import duration, say
 from ser_kd.runs.data import RunData
 from ser_kd.runs.folder import Run
@@ -23,10 +25,14 @@ from ser_kd.runs.out_of_fold import OutOfFold
 from ser_kd.students.saved import keras_logits
 
 _SEED = 0
+_Predicted = tuple[list[str], np.ndarray, np.ndarray]
+"""Ids of a fold's clips; clip index and logits of their windows."""
 
 
 def out_of_fold(run: Run, run_data: RunData) -> OutOfFold:
-    """Trains a student without each fold and lets it predict that fold; stored in the run's folder.
+    """Makes a student without each fold and lets it predict that fold; stored in the run's folder.
+
+    Where there are several ways to make one, the best is chosen by the mean recall of all clips.
 
     Args:
         run: With ``corpus.cross_validation``.
@@ -40,13 +46,17 @@ def out_of_fold(run: Run, run_data: RunData) -> OutOfFold:
         say(f"  {path} is there")
         return OutOfFold.load(path)
     groups, by_speaker = fold_groups(run_data.splits.train)
-    folds = _divided(run_data, groups)
-    start, predicted = time.monotonic(), []
+    folds, kinds = _divided(run_data, groups), candidates(run.config, run_data.labels)
+    predicted: dict[str, list[_Predicted]] = {kind: [] for kind in kinds}
+    start = time.monotonic()
     for number, fold in enumerate(folds):
         if number:
             left = (time.monotonic() - start) / number * (len(folds) - number)
             say(f"  fold {number + 1} of {len(folds)}, about {duration(left)} left for all folds")
-        predicted.append(_predict(run, fold, run.fold_dir(number), f"fold {number + 1}"))
+        for kind in kinds:
+            name = f"fold {number + 1}, {kind}"
+            student = cross_validated_student(run, fold, run.fold_dir(number) / kind, name, kind)
+            predicted[kind].append(_predict(student, run, fold))
     result = _together(run_data, predicted, by_speaker)
     result.save(path)
     return result
@@ -78,28 +88,31 @@ def _divided(run_data: RunData, groups: tuple[Clip, ...]) -> list[RunData]:
     return divided
 
 
-def _predict(
-    run: Run, fold: RunData, directory: Path, name: str
-) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """Ids of the fold's clips; clip index and logits of their windows."""
-    model = fold_student(run, fold, directory, name)
+def _predict(student: keras.Model, run: Run, fold: RunData) -> _Predicted:
     arrays = fold.logmel.select(fold.ids("validation"))
     clips, windows = all_windows(arrays, run.config)
-    return list(arrays.ids), clips, in_batches(keras_logits(model), windows)
+    return list(arrays.ids), clips, in_batches(keras_logits(student), windows)
 
 
 def _together(
-    run_data: RunData,
-    predicted: list[tuple[list[str], np.ndarray, np.ndarray]],
-    by_speaker: bool,
+    run_data: RunData, predicted: Mapping[str, list[_Predicted]], by_speaker: bool
 ) -> OutOfFold:
-    """All folds' predictions in the order of the clips."""
-    of_clip = {
-        clip_id: logits[clips == row]
-        for ids, clips, logits in predicted
-        for row, clip_id in enumerate(ids)
-    }
+    """All folds' predictions in the order of the clips, and the kind that scores best."""
     ids = tuple(run_data.logmel.select(run_data.ids("validation")).ids)
-    windows = [of_clip[clip_id] for clip_id in ids]
-    clips = np.repeat(np.arange(len(ids)), [len(logits) for logits in windows])
-    return OutOfFold(ids, clips, np.concatenate(windows), len(predicted), by_speaker)
+    logits: dict[str, np.ndarray] = {}
+    for kind, folds in predicted.items():
+        of_clip = {
+            clip_id: values[clips == row]
+            for fold_ids, clips, values in folds
+            for row, clip_id in enumerate(fold_ids)
+        }
+        windows = [of_clip[clip_id] for clip_id in ids]
+        logits[kind] = np.concatenate(windows)
+    clips = np.repeat(np.arange(len(ids)), [len(values) for values in windows])
+    folds_made = len(next(iter(predicted.values())))
+    found = OutOfFold(ids, clips, logits, next(iter(logits)), folds_made, by_speaker)
+    truth = run_data.one_hot(ids).argmax(1)
+    ua = {kind: metrics.scores(truth, found.probs(kind).argmax(1))["ua"] for kind in found.logits}
+    for kind, value in ua.items():
+        say(f"  {kind}: {100 * value:.1f} % (UA) out of fold")
+    return dataclasses.replace(found, chosen=max(ua, key=lambda kind: ua[kind]))

@@ -74,7 +74,7 @@ def _say_time(run_data: RunData) -> None:
         networks += 1
     seconds = networks * _SECONDS_PER_NETWORK + _EXPORT_SECONDS
     if config.student.transfer == "head":
-        say("  a new head is fitted for each, the body stays as it is")
+        say("  a new head is fitted on the finished student's body, which stays as it is")
     else:
         fit = config.fit.for_clips(clips)
         steps = fit.epochs * max(1, clips // fit.batch_size)

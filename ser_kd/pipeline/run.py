@@ -14,7 +14,7 @@ from ser_kd.pipeline.announcement import announce
 from ser_kd.pipeline.cross_validation import out_of_fold
 from ser_kd.pipeline.teachers import all_teacher_targets
 from ser_kd.progress import say
-from ser_kd.runs.folder import Run
+from ser_kd.runs.folder import LABELS_ALONE, Run
 from ser_kd.runs.lock import only_writer
 
 
@@ -52,15 +52,17 @@ def _stages(run: Run) -> None:
     targets = all_teacher_targets(run, run_data)
     if run_data.cross_validated:
         say("\n2. Cross-validation: students that are each trained without one fold")
-        out_of_fold(run, run_data)
-        say("\n3. and 4. Student from all clips")
+        chosen = out_of_fold(run, run_data).chosen
+        say(f"\n3. and 4. Student from all clips: {chosen}")
+        students.cross_validated_student(run, run_data, run.directory, LABELS_ALONE, chosen)
     elif config.teachers:
         say("\n3. Student from labels alone (what distillation is compared with)")
         students.baseline_student(run, run_data)
         say("\n4. Student from labels and teachers")
     else:
         say("\n3. and 4. Student from labels alone")
-    students.distilled_student(run, run_data, targets)
+    if not run_data.cross_validated:
+        students.distilled_student(run, run_data, targets)
     say("\n5. Export to TensorFlow Lite")
     exported = export_run(run, run_data)
     say("\n6. Scores, time and memory, report")

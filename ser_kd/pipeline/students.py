@@ -23,12 +23,13 @@ from ser_kd.distillation.logmel_network import (
     new_logmel_network,
 )
 from ser_kd.distillation.terms import ConcordanceTerm, EmbeddingTerm, LabelTerm, LogitTerm, Term
-from ser_kd.distillation.transfer import transferred_network
+from ser_kd.distillation.transfer import matched_labels, transferred_network
 from ser_kd.progress import say
 from ser_kd.runs.data import RunData
 from ser_kd.runs.folder import DISTILLED, LABELS_ALONE, Run
 from ser_kd.runs.record import record_fit
 from ser_kd.speaker.voices import drawn_voices
+from ser_kd.students.frontend import find_frontend
 from ser_kd.students.heads import categories_of, multi_task_student
 from ser_kd.students.saved import load_keras
 from ser_kd.teachers.live import LiveTeaching, live_teaching
@@ -59,16 +60,40 @@ def baseline_student(run: Run, run_data: RunData) -> keras.Model:
     return _student(run, run_data, run.baseline_dir, _Teaching(), LABELS_ALONE)
 
 
-def fold_student(run: Run, run_data: RunData, directory: Path, fold: str) -> keras.Model:
-    """A student of a cross-validation: from the labels of ``run_data``'s training clips alone.
+UNCHANGED, HEAD, TRAINED = "unchanged", "head", "trained"
+"""Of a cross-validation: the finished student that is begun with, with a new head, and trained."""
+
+
+def candidates(config: Config, labels: Sequence[str]) -> tuple[str, ...]:
+    """What a cross-validation compares, and chooses from (``student.transfer``)."""
+    if config.student.transfer != "best":
+        return (HEAD,) if config.student.transfer == "head" else (TRAINED,)
+    theirs, _ = find_frontend(Path(config.student.initial_weights).expanduser())
+    known = len(matched_labels(labels, theirs)) == len(labels)
+    return (UNCHANGED, HEAD, TRAINED) if known else (HEAD, TRAINED)
+
+
+def cross_validated_student(
+    run: Run, run_data: RunData, directory: Path, name: str, how: str
+) -> keras.Model:
+    """A student from the labels of ``run_data``'s training clips alone.
 
     Args:
         run: Of the whole corpus.
-        run_data: Its data, divided by fold.
+        run_data: Its data, or that of a fold.
         directory: Receives ``student.keras``.
-        fold: What it is called.
+        name: What it is called.
+        how: One of ``candidates``.
     """
-    return _student(run, run_data, directory, _Teaching(), fold)
+    if how == TRAINED:
+        return _student(run, run_data, directory, _Teaching(), name)
+
+    def made() -> keras.Model:
+        seed = fit_loop.network_seed(run.config.seed, "student")
+        training_set = _training_set(run_data, _Teaching())
+        return _untrained(run.config, training_set, run_data.labels, seed, how == UNCHANGED)
+
+    return find_or_train(directory / run.student_path.name, name, made)
 
 
 def find_or_train(path: Path, name: str, train: Callable[[], keras.Model]) -> keras.Model:
@@ -135,8 +160,6 @@ def _student(
         # The same for every student of a run: only what they are taught differs.
         seed = fit_loop.network_seed(config.seed, "student")
         student = _untrained(config, training_set, run_data.labels, seed)
-        if config.student.transfer == "head":
-            return student
         record_fit(run.directory, name, len(training_set), config.fit)
         predictor = LogMelPredictor(student, Windowing.of(config.audio, config.logmel))
         model = student
@@ -162,13 +185,17 @@ def _student(
 
 
 def _untrained(
-    config: Config, training_set: TrainingSet, labels: Sequence[str], seed: int
+    config: Config,
+    training_set: TrainingSet,
+    labels: Sequence[str],
+    seed: int,
+    unchanged: bool = False,
 ) -> keras.Model:
     """What training begins with: random weights, YAMNet's, or those of a finished student."""
     settings = config.student, config.audio, config.logmel, seed
     if config.student.transfer == "all":
         return new_logmel_network(training_set, *settings)
-    return transferred_network(training_set, labels, *settings)
+    return transferred_network(training_set, labels, *settings, unchanged=unchanged)
 
 
 def _validation_score(

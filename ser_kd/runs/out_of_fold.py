@@ -1,5 +1,6 @@
 """What the students of a cross-validation predict of the clips that they were not trained on."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,6 +8,8 @@ import numpy as np
 
 from ser_kd import files
 from ser_kd.data.targets import softmax
+
+_LOGITS = "logits_"
 
 
 @dataclass(frozen=True)
@@ -16,7 +19,9 @@ class OutOfFold:
     Attributes:
         ids: Of the clips.
         clips: Index of the clip of each window, ``[windows]``.
-        logits: float32 ``[windows, classes]``.
+        logits: Kind of student (``pipeline.students.candidates``) -> float32 ``[windows,
+            classes]``.
+        chosen: The kind that scores best.
         folds: How many folds there are.
         by_speaker: Whether the folds are of speakers; False: of clips, so that others of the same
             speaker were trained on.
@@ -24,14 +29,21 @@ class OutOfFold:
 
     ids: tuple[str, ...]
     clips: np.ndarray
-    logits: np.ndarray
+    logits: Mapping[str, np.ndarray]
+    chosen: str
     folds: int
     by_speaker: bool
 
-    def probs(self, temperature: float) -> np.ndarray:
+    @property
+    def chosen_logits(self) -> np.ndarray:
+        """Those of the kind that scores best."""
+        return self.logits[self.chosen]
+
+    def probs(self, kind: str, temperature: float = 1.0) -> np.ndarray:
         """Probabilities averaged over each clip's windows, ``[clips, classes]``."""
-        total = np.zeros((len(self.ids), self.logits.shape[1]))
-        np.add.at(total, self.clips, softmax(self.logits.astype(np.float64) / temperature))
+        logits = self.logits[kind].astype(np.float64)
+        total = np.zeros((len(self.ids), logits.shape[1]))
+        np.add.at(total, self.clips, softmax(logits / temperature))
         return total / np.bincount(self.clips, minlength=len(self.ids))[:, np.newaxis]
 
     def save(self, path: Path) -> None:
@@ -40,9 +52,10 @@ class OutOfFold:
             path,
             ids=np.array(self.ids),
             clips=self.clips,
-            logits=self.logits,
+            chosen=self.chosen,
             folds=self.folds,
             by_speaker=self.by_speaker,
+            **{_LOGITS + kind: logits for kind, logits in self.logits.items()},
         )
 
     @classmethod
@@ -52,7 +65,12 @@ class OutOfFold:
             return cls(
                 tuple(stored["ids"].tolist()),
                 stored["clips"],
-                stored["logits"],
+                {
+                    name.removeprefix(_LOGITS): stored[name]
+                    for name in stored.files
+                    if name.startswith(_LOGITS)
+                },
+                str(stored["chosen"]),
                 int(stored["folds"]),
                 bool(stored["by_speaker"]),
             )

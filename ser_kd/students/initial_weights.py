@@ -90,7 +90,9 @@ def begin(model: keras.Model, network: StudentConfig, windows: np.ndarray) -> No
     _copy(load_keras(path), model, network, apart="standardize")
 
 
-def begin_body(model: keras.Model, network: StudentConfig) -> tuple[np.ndarray, tuple[str, ...]]:
+def begin_body(
+    model: keras.Model, network: StudentConfig
+) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
     """Gives a network the body and the feature statistics of a finished student.
 
     Args:
@@ -98,7 +100,7 @@ def begin_body(model: keras.Model, network: StudentConfig) -> tuple[np.ndarray, 
         network: Its configuration, with ``initial_weights``.
 
     Returns:
-        The kernel of the finished student's head, ``[channels, its classes]``, and its labels.
+        The finished student's labels, and its head: kernel ``[channels, its classes]`` and bias.
 
     Raises:
         UserError: The file is missing, or has another network.
@@ -106,7 +108,7 @@ def begin_body(model: keras.Model, network: StudentConfig) -> tuple[np.ndarray, 
     path = Path(network.initial_weights).expanduser()
     finished, (labels, _) = load_keras(path), find_frontend(path)
     _copy(finished, model, network, apart="logits")
-    return np.asarray(finished.get_layer("logits").kernel), labels
+    return (labels, *finished.get_layer("logits").get_weights())
 
 
 def _copy(finished: keras.Model, model: keras.Model, network: StudentConfig, apart: str) -> None:

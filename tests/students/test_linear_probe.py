@@ -34,7 +34,8 @@ def test_of_one_clip_per_class_the_prior_decides():
     prior[2, 0], prior[2, 1], prior[2, 2] = 40.0, 0.5, -40.0
     few = [0, 30, 42]
     kernel, _ = fit_linear_head(values[few], classes[few], prior)
-    assert kernel[2].argmax() == 0 and kernel[2].argmin() == 2
+    assert kernel[2].argmax() == 0
+    assert kernel[2].argmin() == 2
     assert np.corrcoef(kernel[2], prior[2])[0, 1] > 0.99
 
 
