@@ -2,9 +2,9 @@
 
 import argparse
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 
+from ser_kd.commands.arguments import label_map
 from ser_kd.config import AudioConfig, CorpusConfig
 from ser_kd.errors import UserError
 
@@ -61,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
         metadata_dir=arguments.metadata_dir,
         folds=arguments.folds,
         fold=arguments.fold,
-        label_map=_parse_label_map(arguments.label_map),
+        label_map=label_map(arguments.label_map),
         allow_unknown_speakers=arguments.allow_unknown_speakers,
     )
     if arguments.download:
@@ -73,16 +73,6 @@ def run(arguments: argparse.Namespace) -> int:
         download(Path(arguments.directory).expanduser(), progress=_to_stderr)
     print_report(inspect_corpus(config, AudioConfig(), progress=_to_stderr))
     return 0
-
-
-def _parse_label_map(items: Iterable[str]) -> dict[str, str]:
-    pairs = {}
-    for item in items:
-        label, separator, target = item.partition("=")
-        if not separator or not label:
-            raise UserError(f"--label-map {item!r}: write label=class, such as calm=NEU")
-        pairs[label] = target
-    return pairs
 
 
 def _to_stderr(line: str) -> None:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ser_kd.commands.arguments import label_map
 from ser_kd.errors import UserError
 from ser_kd.progress import say
 
@@ -31,9 +32,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--split",
         metavar="SPLIT",
-        help=f"{', '.join(SPLITS)} (default: test if its clips are there, else validation)",
+        help=f"{', '.join(SPLITS)} (default: test if its clips are there, else validation; "
+        "of clips that the model's run does not know: all)",
     )
     several: dict[str, Any] = {"nargs": "+", "action": "extend", "default": []}
+    parser.add_argument(
+        "--label-map",
+        metavar="LABEL=CLASS",
+        help="which of the model's classes a label of the corpus stands for, such as glad=HAP; an "
+        "empty class leaves it out; names of the same emotion (happy, joy) are known",
+        **several,
+    )
     parser.add_argument(
         "--cross",
         metavar="NAME=DIR",
@@ -94,7 +103,13 @@ def run(arguments: argparse.Namespace) -> int:
             )
         found = evaluate_model(
             model,
-            Choice(arguments.corpus, arguments.data_dir, arguments.metadata_dir, arguments.split),
+            Choice(
+                arguments.corpus,
+                arguments.data_dir,
+                arguments.metadata_dir,
+                arguments.split,
+                label_map(arguments.label_map),
+            ),
             Request(
                 cross=arguments.cross,
                 teachers=arguments.teacher,

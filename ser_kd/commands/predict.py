@@ -2,7 +2,6 @@
 
 import argparse
 import glob
-import json
 import sys
 import tempfile
 from pathlib import Path
@@ -12,7 +11,7 @@ from ser_kd.errors import UserError
 from ser_kd.progress import say
 
 if TYPE_CHECKING:
-    from ser_kd.inference.predictor import Prediction, Predictor
+    from ser_kd.inference.predictor import Predictor
     from ser_kd.speaker.voice_loop import VoiceLoop
 
 
@@ -20,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command line of ``ser-kd predict``."""
     parser.add_argument(
         "paths",
-        nargs="+",
+        nargs="*",
         metavar="[MODEL] FILE",
         help="audio files, folders of them, patterns such as '*.wav', or - for standard input; a "
         ".tflite or .keras file or a run's folder, first or last, is the model (default: the "
@@ -37,7 +36,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="take each file as a microphone's sound: a prediction every 0.5 s, or 'no speech'",
     )
-    parser.add_argument("--json", action="store_true", help="one JSON object per line")
+    parser.add_argument(
+        "--timeline", action="store_true", help="a prediction per window of each file, every second"
+    )
+    parser.add_argument(
+        "--sample", action="store_true", help="predict the bundled clip, a synthetic voice"
+    )
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="one JSON object per line")
+    form.add_argument("--csv", action="store_true", help="a CSV table, its first line the columns")
     add_voice_argument(parser)
 
 
@@ -75,9 +82,16 @@ def run(arguments: argparse.Namespace) -> int:
         UserError: There is no model, or no audio file is given.
     """
     from ser_kd.audio.decoding import AudioError
-    from ser_kd.inference.predictor import default_model, find_model
+    from ser_kd.commands.prediction_lines import Form, Lines
+    from ser_kd.inference.predictor import default_model, find_model, sample_clip
 
+    if arguments.stream and (arguments.timeline or arguments.csv):
+        raise UserError("--stream prints text or --json; without it there are --timeline and --csv")
     paths = [Path(path) for path in arguments.paths]
+    if arguments.sample:
+        paths.append(sample_clip())
+    if not paths:
+        raise UserError("which audio files? Give them, or try the bundled clip: --sample")
     given = arguments.model
     if given is None:
         place = next((at for at in (0, -1) if _names_model(paths[at])), None)
@@ -93,6 +107,10 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"model: {model}", file=sys.stderr)
     if loop:
         print(loop, file=sys.stderr)
+    form: Form = "json" if arguments.json else "csv" if arguments.csv else "text"
+    lines = Lines(form, predictor.labels, arguments.timeline)
+    if lines.heading and not arguments.stream:
+        say(lines.heading)
     failed = 0
     for path in paths:
         try:
@@ -110,8 +128,11 @@ def run(arguments: argparse.Namespace) -> int:
             loop.learn(waveform)
         if prediction.silent:
             print(f"warning: {path} is silent: its label means nothing", file=sys.stderr)
-        speech = predictor.has_speech(waveform)
-        say(_line(path, prediction, predictor.labels, speech, arguments.json))
+        if arguments.timeline:
+            for item in predictor.timeline(waveform):
+                say(lines.line(path, item.prediction, item.speech, item.start_seconds))
+        else:
+            say(lines.line(path, prediction, predictor.has_speech(waveform)))
     if loop:
         print(loop, file=sys.stderr)
     if failed:
@@ -188,30 +209,3 @@ def _stream(
             yield streaming.line(update, labels, as_json, str(path))
     for update in streamer.finish():
         yield streaming.line(update, labels, as_json, str(path))
-
-
-def _line(
-    path: Path, prediction: "Prediction", labels: tuple[str, ...], speech: bool, as_json: bool
-) -> str:
-    """A prediction as text or JSON; without speech no label is claimed."""
-    from ser_kd.corpora.emotions import emotion
-
-    rounded = [round(float(value), 4) for value in prediction.probabilities]
-    probs = dict(zip(labels, rounded, strict=True))
-    label = prediction.label
-    if as_json:
-        record: dict[str, Any] = {
-            "file": str(path),
-            "label": label if speech else None,
-            "probability": probs[label] if speech else None,
-            "probabilities": probs,
-            "seconds": round(prediction.seconds, 3),
-            "silent": prediction.silent,
-            "speech": speech,
-        }
-        return json.dumps(record, ensure_ascii=False)
-    silent = " (silent)" * prediction.silent
-    if not speech:
-        return f"{path}: no speech{silent}"
-    rest = "  ".join(f"{name} {value:.2f}" for name, value in probs.items())
-    return f"{path}: {emotion(label)} {probs[label]:.2f}   [{rest}]"

@@ -1,6 +1,7 @@
 """The emotions that labels stand for: in words, and under the names that other corpora use."""
 
 import unicodedata
+from collections.abc import Sequence
 
 _WORDS = {
     "ANG": "anger",
@@ -44,3 +45,11 @@ def emotion_code(name: str) -> str | None:
     ``boredom``, ``calm`` or ``surprise``.
     """
     return _CODES.get(_folded(name))
+
+
+def matched_labels(labels: Sequence[str], theirs: Sequence[str]) -> dict[str, str]:
+    """Label -> the label of another model that stands for the same emotion, where there is one."""
+    by_code = {emotion_code(label) or label: label for label in theirs}
+    keys = {label: emotion_code(label) or label for label in labels}
+    known = {label: by_code[key] for label, key in keys.items() if key in by_code}
+    return known | {label: label for label in labels if label in theirs}

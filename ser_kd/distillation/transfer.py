@@ -7,7 +7,7 @@ import numpy as np
 
 from ser_kd.audio.windows import Windowing
 from ser_kd.config import AudioConfig, LogMelConfig, StudentConfig
-from ser_kd.corpora.emotions import emotion_code
+from ser_kd.corpora.emotions import matched_labels
 from ser_kd.data.training_set import TrainingSet
 from ser_kd.distillation.logmel_network import LogMelPredictor
 from ser_kd.students import initial_weights
@@ -57,10 +57,3 @@ def transferred_network(
     _, embedding = LogMelPredictor(model, Windowing.of(audio, logmel)).predict(arrays)
     head.set_weights(fit_linear_head(embedding, training_set.labels[rows].argmax(1), prior))
     return model
-
-
-def matched_labels(labels: Sequence[str], theirs: Sequence[str]) -> dict[str, str]:
-    """Label -> the label of another model that stands for the same emotion, where there is one."""
-    by_code = {emotion_code(label) or label: label for label in theirs}
-    keys = {label: emotion_code(label) or label for label in labels}
-    return {label: by_code[key] for label, key in keys.items() if key in by_code}

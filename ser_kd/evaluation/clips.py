@@ -5,7 +5,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +14,7 @@ from ser_kd.audio import decoding
 from ser_kd.audio.decoding import AudioError, Waveform, to_float, to_int16
 from ser_kd.config import CorpusConfig
 from ser_kd.corpora import CORPORA, Clip, Corpus, crema_d, find_reader, load_corpus
+from ser_kd.corpora.emotions import matched_labels
 from ser_kd.corpora.splits import split_corpus
 from ser_kd.errors import UserError
 from ser_kd.inference.predictor import Predictor
@@ -34,13 +35,17 @@ class Choice:
         corpus: Its name.
         data_dir: Where its clips are.
         metadata_dir: Where its tables are.
-        split: One of ``SPLITS``; None = test if its clips are there, else validation.
+        split: One of ``SPLITS``; None = test if its clips are there, else validation; all where the
+            corpus has no split of its own and the model is of no run on it.
+        label_map: The corpus's labels -> the model's, beside names of the same emotion
+            (``corpora.emotions``).
     """
 
     corpus: str | None = None
     data_dir: str | None = None
     metadata_dir: str | None = None
     split: str | None = None
+    label_map: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -107,8 +112,13 @@ def main_clips(
     if choice.split is not None and choice.split not in SPLITS:
         raise UserError(f"unknown split {choice.split!r}: use {', '.join(SPLITS)}")
     config, of_run = _corpus_config(predictor, own_run, choice, notes)
+    wanted = choice.split
+    if wanted is None and not of_run and not find_reader(config.name).has_fixed_split:
+        wanted = "all"
+    if wanted == "all":
+        config = dataclasses.replace(config, allow_unknown_speakers=True)
     corpus = load_corpus(config)
-    split, chosen = _part(corpus, config, choice.split)
+    split, chosen = _part(corpus, config, wanted)
     clips = _read_clips(corpus, split, chosen, predictor, notes)
     if not of_run:
         notes.append("whether the model was trained on these speakers is not known")
@@ -167,9 +177,16 @@ def _corpus_config(
             "which clips? The model lies in no run's folder: give --corpus (one of "
             f"{', '.join(CORPORA)}) and --data-dir"
         )
-    config = dataclasses.replace(config, **given)
-    if choice.split == "all":
-        config = dataclasses.replace(config, allow_unknown_speakers=True)
+    for label, wanted in choice.label_map.items():
+        if wanted and not matched_labels([wanted], predictor.labels):
+            raise UserError(
+                f"--label-map {label}={wanted}: the model has no class {wanted!r}; it has "
+                f"{', '.join(predictor.labels)}"
+            )
+    label_map = {**config.label_map, **choice.label_map}
+    config = dataclasses.replace(config, **given, label_map=label_map)
+    if not of_run:
+        config = dataclasses.replace(config, cross_validation=False)
     return config, of_run
 
 
@@ -213,12 +230,22 @@ def _read_clips(
     corpus: Corpus, split: str, clips: Sequence[Clip], predictor: Predictor, notes: list[str]
 ) -> ClipSet:
     labels, name = predictor.labels, corpus.name
+    matched = matched_labels(corpus.labels, labels)
+    notes += [
+        f"{name}: {label!r} counts as {theirs}"
+        for label, theirs in matched.items()
+        if label != theirs
+    ]
+    clips = [
+        dataclasses.replace(clip, emotion=matched.get(clip.emotion, clip.emotion)) for clip in clips
+    ]
     known = [clip for clip in clips if clip.emotion in labels]
     if not known:
         classes = ", ".join(sorted({clip.emotion for clip in clips}))
         raise UserError(
             f"corpus {name!r} has the classes {classes}, the model {', '.join(labels)}: none is "
-            "the same, so that nothing can be scored"
+            "the same, so that nothing can be scored; say which is which: --label-map "
+            f"{clips[0].emotion}={labels[0]}"
         )
     own = _own_labels(name)
     dropped = Counter(own.get(c.emotion, c.emotion) for c in clips if c.emotion not in labels)

@@ -73,6 +73,21 @@ class Prediction:
     silent: bool
 
 
+@dataclass(frozen=True)
+class TimedPrediction:
+    """The prediction of one window of a longer clip.
+
+    Attributes:
+        start_seconds: Where the window begins.
+        prediction: Of the window alone.
+        speech: Whether the window holds speech; without, its label means nothing.
+    """
+
+    start_seconds: float
+    prediction: Prediction
+    speech: bool
+
+
 class Predictor:
     """A student and its front end, ready for audio files.
 
@@ -209,6 +224,20 @@ class Predictor:
             silent=is_silent(waveform),
         )
 
+    def timeline(self, waveform: np.ndarray) -> list[TimedPrediction]:
+        """The prediction of every window of a clip, in order.
+
+        Args:
+            waveform: As ``predict_waveform`` takes it.
+        """
+        windowing, rate_hz = self.frontend.windowing, self.frontend.sample_rate_hz
+        found = []
+        for start in windowing.starts(len(waveform)):
+            window = waveform[start : start + self.frontend.window_samples]
+            seconds = float(start) / rate_hz
+            found.append(TimedPrediction(seconds, self.predict(window), self.has_speech(window)))
+        return found
+
     def predict_file(self, path: Path | str) -> np.ndarray:
         """Class probabilities of an audio file, float32 ``[classes]``; see ``predict``."""
         return self.predict(path).probabilities
@@ -229,6 +258,11 @@ def load_with_voice(model: Path, path: Path) -> tuple[Predictor, VoiceLoop]:
 def default_model() -> Path:
     """The bundled student: ``ser_kd/pretrained/student_waveform.tflite``."""
     return Path(str(resources.files("ser_kd") / "pretrained" / "student_waveform.tflite"))
+
+
+def sample_clip() -> Path:
+    """The bundled clip to try at once: two sentences of a synthetic voice, angry and sad."""
+    return Path(str(resources.files("ser_kd") / "inference" / "sample.ogg"))
 
 
 def find_model(path: Path) -> Path:

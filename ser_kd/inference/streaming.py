@@ -14,6 +14,7 @@ import numpy as np
 
 from ser_kd.audio.decoding import to_float, to_int16
 from ser_kd.audio.voice_activity import VoiceActivityDetector
+from ser_kd.corpora.emotions import emotion
 from ser_kd.errors import UserError
 
 _FIRST_SECONDS = 1.0
@@ -200,4 +201,4 @@ def line(update: Update, labels: tuple[str, ...], as_json: bool = False, file: s
     if not names or not label:
         return f"{start}no speech"
     rest = "  ".join(f"{name} {p:.2f}" for name, p in names.items())
-    return f"{start}{label} {names[label]:.2f}   [{rest}]"
+    return f"{start}{emotion(label)} {names[label]:.2f}   [{rest}]"

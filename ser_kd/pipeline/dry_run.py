@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from ser_kd.config import Config
+from ser_kd.corpora.emotions import matched_labels
 from ser_kd.distillation import fit_loop
 from ser_kd.distillation.distiller import Distiller
 from ser_kd.distillation.terms import LabelTerm
-from ser_kd.distillation.transfer import matched_labels
 from ser_kd.pipeline.announcement import announce
 from ser_kd.progress import duration, say
 from ser_kd.runs.data import RunData

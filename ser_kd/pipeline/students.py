@@ -12,6 +12,7 @@ from ser_kd import files
 from ser_kd.audio.augment import VOICES
 from ser_kd.audio.windows import Windowing
 from ser_kd.config import LABELS_ONLY, Config, DistillConfig
+from ser_kd.corpora.emotions import matched_labels
 from ser_kd.data.clip_arrays import feature_statistics
 from ser_kd.data.targets import Targets, mean_dimensions, mix_teachers
 from ser_kd.data.training_set import EmbeddingTargets, TrainingSet
@@ -23,7 +24,7 @@ from ser_kd.distillation.logmel_network import (
     new_logmel_network,
 )
 from ser_kd.distillation.terms import ConcordanceTerm, EmbeddingTerm, LabelTerm, LogitTerm, Term
-from ser_kd.distillation.transfer import matched_labels, transferred_network
+from ser_kd.distillation.transfer import transferred_network
 from ser_kd.progress import say
 from ser_kd.runs.data import RunData
 from ser_kd.runs.folder import DISTILLED, LABELS_ALONE, Run

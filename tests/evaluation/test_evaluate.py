@@ -658,6 +658,35 @@ def test_other_corpora_have_the_labels_of_crema_d(ravdess, emodb, capsys, tmp_pa
     assert "emodb: 2 clips are left out: 'boredom' is no class of the model" in notes
 
 
+def test_ones_own_clips_under_ones_own_names(tmp_path, capsys):
+    clips = tmp_path / "clips"
+    rng = np.random.default_rng(0)
+    for emotion in ("angry", "Traurig", "cheerful", "boredom"):
+        (clips / emotion).mkdir(parents=True)
+        for take in range(2):
+            soundfile.write(clips / emotion / f"{take}.wav", 0.1 * rng.normal(size=16_000), 16_000)
+    asked = ["--corpus", "folder", "--data-dir", clips, "--out", tmp_path / "out"]
+    mapped = ["--label-map", "cheerful=HAP"]
+    assert ask(capsys, *asked, *mapped, "--no-robustness")[0] == 0
+    found = read(tmp_path / "out")
+    part = found["parts"]["all"]
+    assert (part["clips"], part["speakers"]) == (6, 6)
+    confusion = np.array(own(found)["confusion"])
+    assert confusion.sum(axis=1).tolist() == [2, 0, 0, 2, 0, 2]
+    notes = " ".join(found["notes"])
+    assert "'angry' counts as ANG" in notes
+    assert "'Traurig' counts as SAD" in notes
+    assert "2 clips are left out: 'boredom' is no class" in notes
+    assert "whether the model was trained on these speakers is not known" in notes
+
+    status, _, err = ask(capsys, *asked, "--label-map", "cheerful=GLAD")
+    assert status == 2
+    assert "--label-map cheerful=GLAD: the model has no class 'GLAD'; it has ANG, DIS" in err
+    status, _, err = ask(capsys, *asked, "--label-map", "cheerfull=HAP")
+    assert status == 2
+    assert "did you mean 'cheerful'?" in err
+
+
 def test_files_of_the_same_name_are_told_apart(world, capsys, tmp_path):
     for name in ("labels.txt", "frontend.json", "student_waveform.tflite"):
         shutil.copy(world.export_dir / name, tmp_path)
@@ -703,7 +732,7 @@ def test_a_model_that_knows_calm_is_asked_for_it(ravdess, world):
         (["{model}", "--out", "run"], "--out run is a run's folder"),
         (["alone/m.tflite"], "which clips? The model lies in no run's folder: give --corpus"),
         (
-            ["alone/m.tflite", "--corpus", "folder", "--data-dir", "{other}"],
+            ["alone/m.tflite", "--corpus", "folder", "--data-dir", "{other}", "--split", "test"],
             "54 of 54 clips of corpus 'folder' have no speaker, so that it has no splits: use "
             "--split all",
         ),

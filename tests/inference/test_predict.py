@@ -1,5 +1,6 @@
 """Prediction: formats, lengths, models, the command line."""
 
+import csv
 import json
 import re
 import shutil
@@ -16,7 +17,7 @@ from ser_kd.audio.windows import Windowing
 from ser_kd.data.targets import softmax
 from ser_kd.distillation.logmel_network import LogMelPredictor
 from ser_kd.errors import UserError
-from ser_kd.inference.predictor import Predictor
+from ser_kd.inference.predictor import Predictor, default_model
 from ser_kd.students.saved import load_keras
 
 
@@ -211,6 +212,38 @@ def test_folders_patterns_and_standard_input(int8, tmp_path, capsys, monkeypatch
     status, _, err = ask(capsys, "--model", tmp_path / "none.tflite", clips)
     assert status == 2
     assert "none.tflite: no such model" in err
+
+
+def test_a_timeline_has_every_window_and_csv_and_json_agree(tmp_path, capsys):
+    wave = np.concatenate([vowels(4.0), 0.1 * np.random.default_rng(0).standard_normal(64_000)])
+    path = tmp_path / "a, long.wav"
+    soundfile.write(path, wave, 16_000)
+    rows = list(csv.DictReader(ask(capsys, path, "--timeline", "--csv")[1]))
+    records = [json.loads(line) for line in ask(capsys, path, "--timeline", "--json")[1]]
+    assert [float(row["start_seconds"]) for row in rows] == [0, 1, 2, 3, 4, 5]
+    predictor = Predictor.load(default_model())
+    samples = soundfile.read(path, dtype="float32")[0]
+    for second, (row, record) in enumerate(zip(rows, records, strict=True)):
+        window = samples[16_000 * second : 16_000 * (second + 3)]
+        expected = predictor.predict_waveform(window)
+        values = [float(row[f"p_{label}"]) for label in predictor.labels]
+        np.testing.assert_allclose(values, expected, atol=6e-5)
+        assert list(record["probabilities"].values()) == values
+        assert row["file"] == record["file"] == str(path)
+        assert row["speech"] == str(record["speech"]).lower() == str(second < 4).lower()
+        assert row["label"] == (record["label"] or "")
+    text = ask(capsys, path, "--timeline")[1]
+    assert text[-1].endswith("5.0-8.0 s  no speech")
+
+
+def test_the_bundled_sample(capsys):
+    status, lines, _ = ask(capsys, "--sample", "--json", "--timeline")
+    assert status == 0
+    labels = [json.loads(line)["label"] for line in lines]
+    assert labels[0] == "ANG"
+    assert labels[-1] in ("SAD", "NEU")
+    for arguments in ([], ["--sample", "--stream", "--csv"]):
+        assert ask(capsys, *arguments)[0] == 2
 
 
 def test_noise_is_no_speech_and_labels_are_in_words(tmp_path, capsys):
