@@ -10,6 +10,8 @@ T = TypeVar("T")
 _SECONDS_BETWEEN_LINES = 5.0
 _SILENCE_SECONDS = 10.0
 _said_at = 0.0
+_silence_breakers: list[Callable[[], str]] = []
+"""Those of the ``never_silent`` blocks that run, the innermost last: that one speaks."""
 
 
 def say(text: str = "") -> None:
@@ -20,31 +22,37 @@ def say(text: str = "") -> None:
 
 
 @contextlib.contextmanager
-def never_silent(text: Callable[[], str], seconds: float = _SILENCE_SECONDS) -> Iterator[None]:
+def never_silent(
+    text: Callable[[], str] | None = None, seconds: float = _SILENCE_SECONDS
+) -> Iterator[None]:
     """Says ``text()`` whenever nothing has been said for a while, from a thread of its own.
 
     Args:
-        text: How things stand; called from that thread.
+        text: How things stand; called from that thread. None: for how long nothing was said. Within
+            an inner block only that block's text is said.
         seconds: The longest silence.
     """
+    text = text or (lambda: f"  still working, {duration(time.monotonic() - begun)} so far")
     ended, begun = threading.Event(), time.monotonic()
 
     def watch() -> None:
         rest = seconds
         while not ended.wait(rest):
             rest = max(_said_at, begun) + seconds - time.monotonic()
-            if rest <= 0:
+            if rest <= 0 and _silence_breakers[-1] is text:
                 with contextlib.suppress(OSError):  # a broken pipe is for the main thread to tell
                     say(text())
-                rest = seconds
+            rest = rest if rest > 0 else seconds
 
     watcher = threading.Thread(target=watch, daemon=True)
+    _silence_breakers.append(text)
     watcher.start()
     try:
         yield
     finally:
         ended.set()
         watcher.join()
+        _silence_breakers.remove(text)
 
 
 def duration(seconds: float) -> str:

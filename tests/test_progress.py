@@ -71,6 +71,22 @@ def test_silence_is_broken_until_the_end(capsys):
     assert capsys.readouterr().out == ""
 
 
+def test_only_the_innermost_breaks_the_silence(capsys):
+    with progress.never_silent(lambda: "outer", seconds=0.05):
+        with progress.never_silent(lambda: "inner", seconds=0.05):
+            time.sleep(0.3)
+        inner = capsys.readouterr().out.splitlines()
+        time.sleep(0.3)
+    assert set(inner) == {"inner"}
+    assert set(capsys.readouterr().out.splitlines()) == {"outer"}
+
+
+def test_without_a_text_it_says_how_long_it_has_worked(capsys):
+    with progress.never_silent(seconds=0.05):
+        time.sleep(0.2)
+    assert set(capsys.readouterr().out.splitlines()) == {"  still working, 0 s so far"}
+
+
 def test_who_speaks_needs_no_reminder(capsys):
     with progress.never_silent(lambda: "still there", seconds=5.0):
         progress.say("a line")

@@ -55,6 +55,11 @@ def run(arguments: argparse.Namespace) -> int:
     from ser_kd.registry import load_object
 
     reader = find_reader(arguments.corpus)
+    if not arguments.directory and reader.prepare is None and not arguments.download:
+        raise UserError(
+            f"which folder? ser-kd data {arguments.corpus} DIR (names there look like "
+            f"{reader.name_example})"
+        )
     config = CorpusConfig(
         name=arguments.corpus,
         data_dir=arguments.directory,

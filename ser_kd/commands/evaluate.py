@@ -9,7 +9,7 @@ from typing import Any
 
 from ser_kd.commands.arguments import label_map
 from ser_kd.errors import UserError
-from ser_kd.progress import say
+from ser_kd.progress import never_silent, say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -81,17 +81,19 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         UserError: There is no model or corpus, an argument is wrong, or no clip can be used.
     """
+    from ser_kd.inference.predictor import default_model, find_model
+
+    model = find_model(arguments.model) if arguments.model else default_model()
+    _check(arguments, model)
     from ser_kd import files
     from ser_kd.evaluation.clips import Choice
     from ser_kd.evaluation.html_report.page import write_report
     from ser_kd.evaluation.model import Request, evaluate_model
     from ser_kd.evaluation.predictions import write_csv
     from ser_kd.evaluation.summary import summary
-    from ser_kd.inference.predictor import default_model, find_model
 
     # With --json nothing but the JSON is on stdout.
-    with contextlib.redirect_stdout(sys.stderr if arguments.json else sys.stdout):
-        model = find_model(arguments.model) if arguments.model else default_model()
+    with contextlib.redirect_stdout(sys.stderr if arguments.json else sys.stdout), never_silent():
         # Not beside the default model: that would be among the installed packages.
         beside = model.parent if arguments.model else Path()
         out = arguments.out or beside / "evaluation"
@@ -127,3 +129,24 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         say(json.dumps(found.evaluation, ensure_ascii=False))
     return 0
+
+
+def _check(arguments: argparse.Namespace, model: Path) -> None:
+    """What can be said before anything large is imported.
+
+    Raises:
+        UserError: There is no such model, corpus, split or folder.
+    """
+    from ser_kd.corpora import find_reader
+    from ser_kd.evaluation.clips import SPLITS, split_cross
+
+    if not model.is_file():
+        raise UserError(f"{model}: no such model")
+    if arguments.split is not None and arguments.split not in SPLITS:
+        raise UserError(f"unknown split {arguments.split!r}: use {', '.join(SPLITS)}")
+    if arguments.corpus is not None:
+        find_reader(arguments.corpus)
+    folders = [arguments.data_dir, *(split_cross(item)[1] for item in arguments.cross)]
+    for folder in folders:
+        if folder and not Path(folder).expanduser().exists():
+            raise UserError(f"data folder {folder} does not exist: check the path")

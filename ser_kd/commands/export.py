@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from ser_kd.commands.checks import check_run
 from ser_kd.errors import UserError
 
 
@@ -27,10 +28,11 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         UserError: There is no such run, it has no student, or a file differs too much.
     """
+    check_run(arguments.run_dir)
     from ser_kd.export import limits, package
     from ser_kd.export.run import export_run
     from ser_kd.export.table import table
-    from ser_kd.progress import say
+    from ser_kd.progress import never_silent, say
     from ser_kd.runs.folder import Run
     from ser_kd.runs.lock import only_writer
 
@@ -43,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
             f"--publish copies models of categories, and {run_dir} has none; "
             f"copy {run.export_dir} itself"
         )
-    with only_writer(run.directory):
+    with only_writer(run.directory), never_silent():
         figures = export_run(run, run.data(), arguments.force)
     say(table(figures))
     say(f"files: {run.export_dir}")

@@ -31,6 +31,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given[:1] == ["bench"]:  # has flags of its own behind --, and needs nothing but Python
         status: int = importlib.import_module("ser_kd.commands.bench").main(given[1:])
         return status
+    return guarded(lambda: _run(given))
+
+
+def _run(given: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="ser-kd", description=__doc__)
     parser.add_argument("--version", action="version", version=__version__)
     chosen = next((item for item in given if not item.startswith("-")), "")
@@ -49,7 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         module.add_arguments(command)
         command.set_defaults(run=module.run)
     parsed = parser.parse_args(given)
-    return guarded(lambda: parsed.run(parsed))
+    status: int = parsed.run(parsed)
+    return status
 
 
 def run_alone(name: str, arguments: Sequence[str] | None = None) -> int:

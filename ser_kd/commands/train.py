@@ -9,8 +9,10 @@ import argparse
 import json
 from pathlib import Path
 
+from ser_kd.commands.checks import check_corpus, check_run_dir
 from ser_kd.config import Config, load_config, recipe_names
 from ser_kd.errors import UserError
+from ser_kd.progress import never_silent
 
 _OWN_FOLDER = "own_folder"
 
@@ -64,16 +66,19 @@ def run(arguments: argparse.Namespace) -> int:
             exported file is too far from the student.
     """
     config = _config(arguments)
-    _require_folder(config)
+    check_corpus(config.corpus)
+    check_run_dir(arguments.run_dir)
     # Late: a wrong argument should not wait for TensorFlow.
     if arguments.dry_run:
         from ser_kd.pipeline.dry_run import dry_run
 
-        dry_run(config, arguments.run_dir)
+        with never_silent():
+            dry_run(config, arguments.run_dir)
         return 0
     from ser_kd.pipeline.run import train_run
 
-    train_run(config, arguments.run_dir)
+    with never_silent():
+        train_run(config, arguments.run_dir)
     return 0
 
 
@@ -111,10 +116,3 @@ def _name_of(folder: Path) -> str:
     path = folder.expanduser().resolve()
     name = path.stem if path.suffix.lower() == ".csv" else path.name
     return "".join("_" if sign in '/\\:"$\n' else sign for sign in name).strip() or "own"
-
-
-def _require_folder(config: Config) -> None:
-    """Says at once, and before anything is imported or announced, that a folder is not there."""
-    folder = Path(config.corpus.data_dir).expanduser()
-    if config.corpus.data_dir and not folder.exists() and config.corpus.name != "demo":
-        raise UserError(f"data folder {folder} does not exist: check the path")

@@ -10,7 +10,7 @@ from ser_kd.config.recipes import config_to_dict, load_config, recipe_names
 from ser_kd.config.run import Config
 
 # Said by arguments of their own, or of no effect.
-_APART = ("name", "seed", "expected_minutes", "corpus.data_dir", "corpus.metadata_dir")
+_APART = ("name", "seed", "corpus.data_dir", "corpus.metadata_dir")
 
 
 def repeating_command(config: Config) -> str:

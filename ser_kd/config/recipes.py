@@ -77,6 +77,7 @@ def read_run_config(path: Path) -> Config:
 # Settings that were removed in 2026-11, their values without effect, and those with new names.
 _INT8_AWARE = {"epochs": 0, "learning_rate": 1e-4}
 _REMOVED = {"quantization": _INT8_AWARE, "averaged_epochs": 0, "logit_loss": "kl"}
+_DROPPED = "expected_minutes"  # told of no network
 _RENAMED = {"calibration_clips": "representative_clips"}
 
 
@@ -84,7 +85,7 @@ def _without_removed(table: Mapping[str, Any]) -> dict[str, Any]:
     return {
         _RENAMED.get(key, key): _without_removed(value) if isinstance(value, Mapping) else value
         for key, value in table.items()
-        if key not in _REMOVED or value != _REMOVED[key]
+        if key != _DROPPED and (key not in _REMOVED or value != _REMOVED[key])
     }
 
 

@@ -13,14 +13,12 @@ from ser_kd.errors import UserError
 class Config:
     """A whole run.
 
-    ``expected_minutes`` is for the reader: the recipe's measured time on 2 CPU cores.
     ``deterministic``: the same seed on the same machine gives the same networks, to the bit.
     """
 
     name: str = "demo"
     seed: int = setting(0, at_least=0, below=2**32)
     deterministic: bool = True
-    expected_minutes: float = 0.0
     corpus: settings.CorpusConfig = settings.CorpusConfig()
     audio: settings.AudioConfig = settings.AudioConfig()
     logmel: settings.LogMelConfig = settings.LogMelConfig()

@@ -39,7 +39,10 @@ def load_corpus(
             label map with an unknown label, a bad CSV; the demo corpus cannot be made.
     """
     reader = find_reader(config.name)
-    root = _data_dir(config, reader, progress)
+    root = corpus_folder(config)
+    if reader.prepare is not None:
+        root = reader.prepare(config, progress)
+    assert root is not None  # a corpus that is not made has a folder
     metadata_dir = Path(config.metadata_dir).expanduser() if config.metadata_dir else None
     if metadata_dir is not None and not metadata_dir.is_dir():
         raise UserError(f"metadata folder {metadata_dir} does not exist: check the path")
@@ -85,15 +88,19 @@ def load_corpus(
     )
 
 
-def _data_dir(
-    config: CorpusConfig, reader: Reader, progress: Callable[[int, int], None] | None
-) -> Path:
+def corpus_folder(config: CorpusConfig) -> Path | None:
+    """The folder that a corpus is to be read from; None: it is made where it is not there.
+
+    Raises:
+        UserError: There is no such corpus, or its folder is not given.
+    """
+    reader = find_reader(config.name)
     if reader.prepare is not None:
-        return reader.prepare(config, progress)
+        return None
     if config.data_dir:
         return Path(config.data_dir).expanduser()
     raise UserError(
-        f"corpus {config.name!r} needs a folder: name it (names there look like "
+        f"corpus {config.name!r} needs a folder: give --data-dir DIR (names there look like "
         f"{reader.name_example})"
     )
 

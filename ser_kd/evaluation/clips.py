@@ -147,14 +147,24 @@ def cross_clips(text: str, predictor: Predictor, notes: list[str]) -> ClipSet:
     Raises:
         UserError: There is no such corpus, or no clip can be used.
     """
-    name, _, folder = text.partition("=")
-    if not (name and folder):
-        raise UserError(f"--cross {text!r}: give NAME=DIR, such as emodb=EmoDB/wav")
+    name, folder = split_cross(text)
     label_map = _label_map(name, predictor.labels, notes)
     corpus = load_corpus(
         CorpusConfig(name, data_dir=folder, label_map=label_map, allow_unknown_speakers=True)
     )
     return _read_clips(corpus, "all", corpus.clips, predictor, notes)
+
+
+def split_cross(text: str) -> tuple[str, str]:
+    """``NAME=DIR`` -> its two parts.
+
+    Raises:
+        UserError: It is something else.
+    """
+    name, _, folder = text.partition("=")
+    if not (name and folder):
+        raise UserError(f"--cross {text!r}: give NAME=DIR, such as emodb=EmoDB/wav")
+    return name, folder
 
 
 def _corpus_config(

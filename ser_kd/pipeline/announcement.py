@@ -8,7 +8,7 @@ from ser_kd.runs.folder import Run
 
 
 def announce(run: Run, used: Mapping[str, TeacherConfig]) -> None:
-    """Says where the run lies, what it trains on and how long that takes.
+    """Says where the run lies and what it trains on.
 
     Args:
         run: Its folder and settings.
@@ -26,5 +26,5 @@ def announce(run: Run, used: Mapping[str, TeacherConfig]) -> None:
         say("steps       data, students for the scores, student from all clips, export, scores")
     else:
         say("steps       data, teachers, student without and with them, export, scores")
-    if config.expected_minutes:
-        say(f"time        about {config.expected_minutes:g} minutes on 2 CPU cores")
+    say(f"audio       is decoded once, into {run.cache_dir}, which may be deleted at any time")
+    say("time        said as soon as steps are timed; --dry-run estimates it beforehand")

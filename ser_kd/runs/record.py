@@ -17,7 +17,6 @@ from ser_kd.errors import UserError
 FILE = "config.json"
 # Settings that nothing trained depends on; the clips have their fingerprint.
 _MAY_CHANGE = (
-    "expected_minutes",
     "corpus.data_dir",
     "corpus.metadata_dir",
     "export.min_agreement",

@@ -140,7 +140,7 @@ def test_download_comes_first(
     ("arguments", "message"),
     [
         (["crema"], "did you mean 'crema_d'"),
-        (["crema_d"], "needs a folder"),
+        (["crema_d"], r"which folder\? ser-kd data crema_d DIR"),
         (["crema_d", "nowhere"], "nowhere does not exist"),
         (["emodb", "x", "--download"], "fetches crema_d only"),
         (["crema_d", "--download"], "--download needs a folder"),
