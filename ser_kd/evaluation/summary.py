@@ -38,6 +38,27 @@ def collapsed(evaluation: Mapping[str, Any], model: str | None = None) -> str:
     )
 
 
+def guessing(evaluation: Mapping[str, Any]) -> str:
+    """What is wrong with a model whose scores may be those of guessing; empty if they are not.
+
+    The lower end of UA's 95 % interval over speakers is held against chance; where too few speakers
+    give no interval, UA itself.
+
+    Args:
+        evaluation: As ``scores`` describes it; of the file that is looked at in detail.
+    """
+    part = evaluation["parts"][reported_part(evaluation)]
+    scores = part["models"][part["file"]["model"]]
+    ends = reported_interval(scores["intervals"]["ua"], part["speakers"])
+    chance = 1 / len(scores["recall"])
+    if (ends[0] if ends else scores["ua"]) > chance:
+        return ""
+    return (
+        f"{part['file']['model']} has {100 * scores['ua']:.0f} % (UA), which these clips cannot "
+        f"tell from guessing, {100 * chance:.0f} %"
+    )
+
+
 def result(evaluation: Mapping[str, Any]) -> str:
     """The result in one sentence, of the file that is looked at in detail.
 

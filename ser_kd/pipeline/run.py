@@ -6,7 +6,7 @@ from ser_kd.config import Config
 from ser_kd.distillation import fit_loop
 from ser_kd.evaluation import run_dimensions
 from ser_kd.evaluation.run import evaluate_run
-from ser_kd.evaluation.summary import collapsed, result, summary
+from ser_kd.evaluation.summary import collapsed, guessing, result, summary
 from ser_kd.export import limits
 from ser_kd.export.run import export_run
 from ser_kd.pipeline import dimensions_only, resources, students
@@ -73,7 +73,7 @@ def _stages(run: Run) -> None:
         say("\n" + run_dimensions.table(run_dimensions.evaluate_dimensions(run, run_data)))
     say(f"\nResult:        {result(evaluation)}")
     say(f"Report:        {run.report_path}")
-    if fault := collapsed(evaluation):
+    if fault := collapsed(evaluation) or guessing(evaluation):
         say(f"Not for use:   {fault}")
         say("               more clips, more epochs (fit.epochs) or other labels may mend it")
     limits.require(exported, config.export, run.export_dir)

@@ -3,7 +3,7 @@
 import pytest
 from samples import LABELS, part, resources, sample
 
-from ser_kd.evaluation.summary import collapsed, reported_part, result, summary
+from ser_kd.evaluation.summary import collapsed, guessing, reported_part, result, summary
 
 
 def rows(text: str) -> dict[str, list[str]]:
@@ -110,3 +110,23 @@ def test_a_model_with_one_label_for_everything_is_warned_of_first(share, clips_o
     first = summary(evaluation, {}).splitlines()[0]
     assert first.startswith("WARNING: student, distilled predicts") is warned
     assert bool(collapsed(evaluation, "student, distilled")) is warned
+
+
+@pytest.mark.parametrize(
+    ("speakers", "ua", "low", "doubtful"),
+    [
+        (19, 0.70, 0.66, False),
+        (19, 0.25, 0.20, False),
+        (19, 0.25, 0.15, True),
+        # Too few for an interval: the score itself.
+        (2, 0.25, 0.15, False),
+        (2, 1 / 6, 0.15, True),
+    ],
+)
+def test_scores_that_may_be_those_of_guessing(speakers, ua, low, doubtful):
+    evaluation = {**sample(), "parts": {"test": part(speakers)}}
+    only = evaluation["parts"]["test"]
+    scores = only["models"][only["file"]["model"]]
+    assert len(scores["recall"]) == 6
+    scores |= {"ua": ua, "intervals": {**scores["intervals"], "ua": [low, ua + 0.1]}}
+    assert bool(guessing(evaluation)) == doubtful
