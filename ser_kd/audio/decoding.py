@@ -1,16 +1,17 @@
 """Decoding, resampling, 16-bit samples and digital silence: the only definition of each."""
 
+import io
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
 import numpy as np
 import numpy.typing as npt
 import soundfile
 import soxr
 
-from ser_kd.audio import ffmpeg
+from ser_kd.audio import ffmpeg, wav_header
 from ser_kd.errors import UserError
 from ser_kd.registry import load_object
 
@@ -48,7 +49,8 @@ def decode(
 
     Args:
         path: WAV, FLAC, Ogg or MP3, any rate, any number of channels (their mean is taken); M4A
-            and others of ``ser_kd.audio.ffmpeg`` where ffmpeg is installed.
+            and others of ``ser_kd.audio.ffmpeg`` where ffmpeg is installed. Of a WAV whose data
+            size was never written (0 or -1), all that follows is sound.
         sample_rate_hz: Of the result. Resampling is soxr's HQ, librosa's default.
         decoder: ``soundfile``; ``tensorflow_io`` is for the classic environment only, and reads
             less: no 64-bit, companded or compressed WAV, no Opus, and no file that is cut off.
@@ -61,6 +63,8 @@ def decode(
         UserError: the decoder is unknown or not installed.
     """
     path = Path(path)
+    if path.is_dir():
+        raise AudioError(f"{path}: a folder; name the audio files in it")
     if not path.is_file():
         raise AudioError(f"{path}: no such file")
     try:
@@ -122,9 +126,16 @@ def _decode_ffmpeg(path: Path) -> tuple[Waveform, int]:
 
 
 def _decode_soundfile(path: Path) -> tuple[Waveform, int]:
+    waveform, rate_hz = _read_sound(path, path)
+    if not waveform.size and (mended := wav_header.with_unsized_sound(path)) is not None:
+        return _read_sound(io.BytesIO(mended), path)
+    return waveform, rate_hz
+
+
+def _read_sound(source: Path | BinaryIO, path: Path) -> tuple[Waveform, int]:
     blocks: list[Waveform] = []
     try:
-        with soundfile.SoundFile(path) as file:
+        with soundfile.SoundFile(source) as file:
             # In blocks: long many-channel files stay small in memory, and a damaged header that
             # promises 2^63 frames does no harm.
             while len(block := file.read(_BLOCK_FRAMES, dtype="float32", always_2d=True)):
