@@ -62,7 +62,7 @@ def guarded(main: Callable[[], int]) -> int:
 
 
 def print_any_character() -> None:
-    """What the terminal's encoding lacks is printed as JSON writes it: ``u00f6`` behind a backslash.
+    """What the terminal's encoding lacks is printed as JSON escapes it.
 
     So a file's name or a label never ends a command (Windows' cp1252, ``LANG=C``, names that are
     not UTF-8), and JSON stays JSON.
