@@ -1,5 +1,6 @@
 """Decoding, resampling, 16-bit samples and digital silence: the only definition of each."""
 
+import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -124,7 +125,8 @@ def _decode_ffmpeg(path: Path) -> tuple[Waveform, int]:
 def _decode_soundfile(path: Path) -> tuple[Waveform, int]:
     blocks: list[Waveform] = []
     try:
-        with soundfile.SoundFile(path) as file:
+        # As bytes: a name that is not UTF-8 would be refused. Windows has none.
+        with soundfile.SoundFile(path if os.name == "nt" else os.fsencode(path)) as file:
             # In blocks: long many-channel files stay small in memory, and a damaged header that
             # promises 2^63 frames does no harm.
             while len(block := file.read(_BLOCK_FRAMES, dtype="float32", always_2d=True)):

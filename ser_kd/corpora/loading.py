@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ser_kd.config import CorpusConfig
-from ser_kd.corpora.clip import LABEL_ORDER, UNKNOWN_SPEAKER_PREFIX, Corpus, Found
+from ser_kd.corpora.clip import LABEL_ORDER, UNKNOWN_SPEAKER_PREFIX, Corpus, Found, file_name
 from ser_kd.corpora.reader import Reader
 from ser_kd.corpora.readers import find_reader
 from ser_kd.errors import UserError
@@ -57,7 +57,9 @@ def load_corpus(
     for clip in sorted(found.clips, key=lambda clip: clip.id):
         emotion = label_map[clip.emotion]
         if not emotion:
-            dropped[_name(clip.path, found.folder)] = f"label {clip.emotion!r} is mapped to nothing"
+            dropped[file_name(clip.path, found.folder)] = (
+                f"label {clip.emotion!r} is mapped to nothing"
+            )
             continue
         speaker = clip.speaker
         if not speaker and config.allow_unknown_speakers:
@@ -85,6 +87,7 @@ def load_corpus(
         dropped=dict(sorted(dropped.items())),
         synthetic=reader.synthetic,
         folder=found.folder,
+        notes=found.notes,
     )
 
 
@@ -111,6 +114,11 @@ def _nothing_found(name: str, reader: Reader, root: Path, found: Found) -> str:
     if found.dropped:
         first, reason = next(iter(sorted(found.dropped.items())))
         message += f"; {len(found.dropped)} files do not fit, first {first}: {reason}"
+    if name != "folder":
+        message += (
+            f"; clips of your own ({find_reader('folder').name_example}, or a CSV) are read as "
+            "corpus 'folder', as by: ser-kd train DIR"
+        )
     return message
 
 
@@ -131,7 +139,3 @@ def _override(
 def _ordered(labels: set[str]) -> tuple[str, ...]:
     shared = [label for label in LABEL_ORDER if label in labels]
     return (*shared, *sorted(labels - set(shared)))
-
-
-def _name(path: Path, folder: Path) -> str:
-    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
