@@ -17,7 +17,7 @@ from ser_kd.corpora import load_corpus
 from ser_kd.corpora.clip import Clip, Corpus, file_name
 from ser_kd.corpora.listing import AUDIO_SUFFIXES
 from ser_kd.corpora.ratings import dimensions_of, read_ratings
-from ser_kd.corpora.splits import Splits, split_corpus
+from ser_kd.corpora.splits import Splits, class_gaps, split_corpus
 from ser_kd.errors import UserError
 
 VERY_SHORT_SECONDS = 0.1
@@ -223,11 +223,18 @@ def _write_table(splits: Splits, labels: tuple[str, ...], write: Callable[[str],
             f"{name:<12}{len(clips):>8,}{speakers:>10,}  "
             + " ".join(f"{counts[label]:>{width},}" for label in labels)
         )
+    for line in class_gaps(_labelled(splits), labels):
+        write(f"({line})")
     if not splits.test:
         write("(none of the test speakers is here)")
     left_out = len(splits.train) - len(splits.training)
     if left_out:
         write(f"({left_out} of the training clips are known to be bad and not trained on)")
+
+
+def _labelled(splits: Splits) -> dict[str, list[str]]:
+    parts = dict(_parts(splits)) | {"train": splits.training}
+    return {name: [clip.emotion for clip in clips] for name, clips in parts.items()}
 
 
 def _parts(splits: Splits) -> tuple[tuple[str, tuple[Clip, ...]], ...]:

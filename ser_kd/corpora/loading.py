@@ -11,6 +11,8 @@ from ser_kd.corpora.reader import Reader
 from ser_kd.corpora.readers import find_reader
 from ser_kd.errors import UserError
 
+BY_CLIP = "divided by clip, not by speaker (corpus.split_by): of new voices the scores tell nothing"
+
 
 def load_corpus(
     config: CorpusConfig,
@@ -62,7 +64,7 @@ def load_corpus(
             )
             continue
         speaker = clip.speaker
-        if not speaker and config.allow_unknown_speakers:
+        if config.split_by == "clip" or (not speaker and config.allow_unknown_speakers):
             speaker = UNKNOWN_SPEAKER_PREFIX + clip.id
         clips.append(dataclasses.replace(clip, emotion=emotion, speaker=speaker))
 
@@ -87,7 +89,7 @@ def load_corpus(
         dropped=dict(sorted(dropped.items())),
         synthetic=reader.synthetic,
         folder=found.folder,
-        notes=found.notes,
+        notes=(*found.notes, *([BY_CLIP] if config.split_by == "clip" else [])),
     )
 
 
