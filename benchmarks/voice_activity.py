@@ -21,7 +21,7 @@ import numpy as np
 from ser_kd.audio.decoding import decode
 from ser_kd.audio.views import speech_power
 from ser_kd.audio.voice_activity import VoiceActivityDetector
-from ser_kd.corpora.clip import audio_files
+from ser_kd.corpora.listing import audio_files
 
 RATE_HZ, SAMPLES, WINDOWS = 16_000, 48_000, 200
 

@@ -36,7 +36,9 @@ def is_current(path: Path, sources: Iterable[Path]) -> bool:
 def write_json(path: Path, value: Any) -> None:
     """Writes ``value`` as indented JSON, atomically."""
     with atomic(path) as partial:
-        partial.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+        # Of a file name that is not UTF-8 the bytes stand in JSON's own form, "\\udcf6".
+        partial.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def read_json(path: Path) -> Any:

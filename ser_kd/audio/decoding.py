@@ -1,6 +1,7 @@
 """Decoding, resampling, 16-bit samples and digital silence: the only definition of each."""
 
 import io
+import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -132,9 +133,12 @@ def _decode_soundfile(path: Path) -> tuple[Waveform, int]:
     return waveform, rate_hz
 
 
-def _read_sound(source: Path | BinaryIO, path: Path) -> tuple[Waveform, int]:
+def _read_sound(source: Path | bytes | BinaryIO, path: Path) -> tuple[Waveform, int]:
     blocks: list[Waveform] = []
     try:
+        # A path as bytes: a name that is not UTF-8 would be refused. Windows has none.
+        if isinstance(source, Path) and os.name != "nt":
+            source = os.fsencode(source)
         with soundfile.SoundFile(source) as file:
             # In blocks: long many-channel files stay small in memory, and a damaged header that
             # promises 2^63 frames does no harm.

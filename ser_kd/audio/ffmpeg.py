@@ -4,7 +4,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
-SUFFIXES = (".m4a", ".mp4", ".mov", ".aac", ".3gp", ".amr", ".webm", ".wma")
+AUDIO_SUFFIXES = (".m4a", ".aac", ".3gp", ".amr", ".wma")
+SUFFIXES = (*AUDIO_SUFFIXES, ".mp4", ".mov", ".webm")
 
 
 class FFmpegError(Exception):

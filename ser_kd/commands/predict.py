@@ -142,7 +142,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _names_model(path: Path) -> bool:
     """Whether a path is a model's: a folder is one if it holds a model, or no audio either."""
-    from ser_kd.corpora.clip import audio_files
+    from ser_kd.corpora.listing import audio_files
     from ser_kd.inference.predictor import STUDENTS, find_model
 
     if not path.is_dir():
@@ -164,7 +164,7 @@ def _audio(paths: list[Path]) -> list[Path]:
     Raises:
         UserError: A folder holds no audio.
     """
-    from ser_kd.corpora.clip import audio_files
+    from ser_kd.corpora.listing import audio_files
 
     found: list[Path] = []
     for path in paths:

@@ -20,8 +20,10 @@ class CorpusConfig:
     next one validation, the others train. ``label_map`` maps the corpus's labels to this run's (an
     empty target drops the label); empty = the reader's default. ``unlabelled_dirs``: further speech
     that the teachers label for the distilled student (``ser_kd.data.unlabelled``).
-    ``cross_validation``, for small corpora: nothing is held out. The scores are those of one
-    student per fold, trained without it; the student that is exported is trained on all clips.
+    ``split_by = "clip"`` divides clips whatever their speakers are, for one or two speakers: its
+    scores tell nothing of new voices. ``cross_validation``, for small corpora: nothing is held out.
+    The scores are those of one student per fold, trained without it; the student that is exported
+    is trained on all clips.
     """
 
     name: str = "demo"
@@ -29,6 +31,7 @@ class CorpusConfig:
     metadata_dir: str = setting("", path="")
     folds: int = setting(5, at_least=3)
     fold: int = setting(0, at_least=0, below="folds")
+    split_by: Literal["speaker", "clip"] = "speaker"
     cross_validation: bool = False
     label_map: dict[str, str] = setting({})
     allow_unknown_speakers: bool = False

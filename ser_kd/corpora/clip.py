@@ -1,16 +1,14 @@
-"""What a corpus reader yields, and the file listing that every reader shares."""
+"""What a corpus reader yields."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ser_kd.errors import UserError
+from ser_kd.corpora.listing import AUDIO_SUFFIXES, printable
 
 LABEL_ORDER = ("ANG", "DIS", "FEA", "HAP", "NEU", "SAD")
 """CREMA-D's classes; a corpus's labels come in this order, others behind them by name."""
-AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 
 # Stands before the clip id where the speaker is unknown and the user allowed that: every such clip
 # then counts as a speaker of its own.
@@ -56,6 +54,7 @@ class Corpus:
             of its official splits, unmapped label, name that does not parse ...).
         synthetic: True for the demo corpus; every figure from it is marked so.
         folder: Where the files lie; the names in ``dropped`` are relative to it.
+        notes: Sentences on how the folder was read, where that may not be what was meant.
     """
 
     name: str
@@ -65,6 +64,7 @@ class Corpus:
     dropped: Mapping[str, str] = field(default_factory=dict)
     synthetic: bool = False
     folder: Path = Path()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -76,48 +76,14 @@ class Found:
         flawed: Clip id -> reason, for known bad clips that take part in the official splits.
         dropped: File name relative to ``folder`` -> reason.
         folder: Where the files lie.
+        notes: Sentences on how the folder was read, where that may not be what was meant.
     """
 
     clips: tuple[Clip, ...]
     dropped: Mapping[str, str]
     folder: Path
     flawed: Mapping[str, str] = field(default_factory=dict)
-
-
-def existing_folder(folder: Path) -> Path:
-    """Returns ``folder`` itself.
-
-    Raises:
-        UserError: it is missing or no folder.
-    """
-    if not folder.exists():
-        raise UserError(f"data folder {folder} does not exist: check the path")
-    if not folder.is_dir():
-        raise UserError(f"data folder {folder} is a file: give the folder that holds the clips")
-    return folder
-
-
-def audio_files(folder: Path) -> tuple[Path, ...]:
-    """Every WAV, FLAC, Ogg or MP3 file below ``folder``, sorted; hidden ones are none.
-
-    Raises:
-        UserError: the folder is missing, no folder, or holds no audio file.
-    """
-    existing_folder(folder)
-    files = []
-    for parent, folders, names in os.walk(folder):
-        # Hidden: "._x.wav" of macOS is a resource fork, not audio.
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        files += [
-            Path(parent, name)
-            for name in names
-            if not name.startswith(".") and Path(name).suffix.lower() in AUDIO_SUFFIXES
-        ]
-    if not files:
-        raise UserError(
-            f"no audio file in {folder}: expected {', '.join(AUDIO_SUFFIXES)} files; check the path"
-        )
-    return tuple(sorted(files))
+    notes: tuple[str, ...] = ()
 
 
 def keep_one_per_id(clips: list[Clip], dropped: dict[str, str], folder: Path) -> dict[str, Clip]:
@@ -131,8 +97,14 @@ def keep_one_per_id(clips: list[Clip], dropped: dict[str, str], folder: Path) ->
     )
     for clip in order:
         if clip.id in kept:
-            name = kept[clip.id].path.relative_to(folder).as_posix()
-            dropped[clip.path.relative_to(folder).as_posix()] = f"same clip as {name}"
+            name = file_name(kept[clip.id].path, folder)
+            dropped[file_name(clip.path, folder)] = f"same clip as {name}"
         else:
             kept[clip.id] = clip
     return kept
+
+
+def file_name(path: Path, folder: Path) -> str:
+    """A file's name in lists: relative to ``folder`` where it lies there, always printable."""
+    inside = path.relative_to(folder) if path.is_relative_to(folder) else path
+    return printable(inside.as_posix())

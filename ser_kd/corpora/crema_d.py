@@ -12,11 +12,11 @@ from ser_kd.corpora.clip import (
     Clip,
     Corpus,
     Found,
-    audio_files,
-    existing_folder,
+    file_name,
     keep_one_per_id,
 )
 from ser_kd.corpora.crema_d_tables import EMOTION_OF_DIMENSION, Tables
+from ser_kd.corpora.listing import existing_folder, list_audio
 from ser_kd.corpora.reader import CorpusFacts, Dimension, Reader
 from ser_kd.corpora.splits import tfds_speakers_split
 
@@ -88,7 +88,7 @@ def read(folder: Path, metadata_dir: Path | None) -> Found:
     found = _read_names(folder, metadata_dir)
     clips, dropped = [], dict(found.dropped)
     for clip in found.clips:
-        name = clip.path.relative_to(found.folder).as_posix()
+        name = file_name(clip.path, found.folder)
         if clip.speaker not in SPEAKERS:
             dropped[name] = f"speaker {clip.speaker} is not one of CREMA-D's 1001 to 1091"
         elif clip.id in EXCLUDED:
@@ -113,13 +113,13 @@ def audio_folder(folder: Path) -> Path:
 
 def _read_names(folder: Path, metadata_dir: Path | None) -> Found:
     folder = audio_folder(existing_folder(folder))
-    files = audio_files(folder)
+    listing = list_audio(folder)
     metadata = Tables(folder, metadata_dir)
-    clips, dropped = [], {}
-    for path in files:
+    clips, dropped = [], listing.unused
+    for path in listing.files:
         match = _NAME.fullmatch(path.stem)
         if match is None:
-            name = path.relative_to(folder).as_posix()
+            name = file_name(path, folder)
             dropped[name] = f"not a CREMA-D name (such as {NAME_EXAMPLE})"
             continue
         speaker, sentence, emotion, intensity = match.groups()

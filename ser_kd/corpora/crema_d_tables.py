@@ -1,12 +1,11 @@
 """CREMA-D's three tables: who the actors are, and what the crowd perceived."""
 
-import csv
-import gzip
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ser_kd.corpora.clip import LABEL_ORDER
+from ser_kd.corpora.table import read_table
 from ser_kd.errors import UserError
 
 _DEMOGRAPHICS = "VideoDemographics.csv"
@@ -29,6 +28,7 @@ EMOTION_OF_DIMENSION = {
     "neutral": "NEU",
     "sadness": "SAD",
 }
+_MEND = "mend it, or take it away (it is optional)"
 _CHANNEL_OF_ROW_ID = {"1": "voice", "2": "face", "3": "multimodal"}
 
 
@@ -71,7 +71,8 @@ class Tables:
             self._read_votes(path)
 
     def _read_demographics(self, path: Path) -> None:
-        for number, row in _rows(path, ("ActorID", "Age", "Sex", "Race", "Ethnicity")):
+        columns = ("ActorID", "Age", "Sex", "Race", "Ethnicity")
+        for number, row in read_table(path, columns, mend=_MEND).rows:
             self.of_speaker[row["ActorID"]] = {
                 "age": _whole(row["Age"], path, number),
                 "sex": row["Sex"],
@@ -81,7 +82,7 @@ class Tables:
 
     def _read_summary(self, path: Path) -> None:
         columns = {"voice": "VoiceVote", "face": "FaceVote", "multimodal": "MultiModalVote"}
-        for number, row in _rows(path, ("FileName", *columns.values())):
+        for number, row in read_table(path, ("FileName", *columns.values()), mend=_MEND).rows:
             try:
                 crowd_labels = {
                     channel: tuple(_EMOTION_OF_LETTER[letter] for letter in row[name].split(":"))
@@ -94,7 +95,9 @@ class Tables:
             self.of_clip.setdefault(row["FileName"], {})["crowd_labels"] = crowd_labels
 
     def _read_votes(self, path: Path) -> None:
-        for number, row in _rows(path, ("", *_EMOTION_OF_LETTER, "fileName")):
+        columns = ("", *_EMOTION_OF_LETTER, "fileName")
+        intensities = tuple(_INTENSITY_COLUMNS.values())
+        for number, row in read_table(path, columns, intensities, mend=_MEND).rows:
             channel = _CHANNEL_OF_ROW_ID.get(row[""][:1])
             if channel is None or len(row[""]) != 6:
                 raise UserError(
@@ -150,32 +153,6 @@ def _find(name: str, places: list[Path]) -> Path | None:
             if path.is_file():
                 return path
     return None
-
-
-def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, Mapping[str, str]]]:
-    """Row number and row of a CSV that has at least ``columns``.
-
-    Raises:
-        UserError: unreadable, or a column is missing.
-    """
-    try:
-        with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as stream:
-            lines = stream.read().decode("utf-8-sig").splitlines()
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"cannot read {path} ({error}): mend it, or take it away (it is optional)"
-        ) from None
-    reader = csv.DictReader(lines)
-    missing = [name for name in columns if name not in (reader.fieldnames or ())]
-    if missing:
-        raise UserError(
-            f"{path} has no column {', '.join(map(repr, missing))}: mend it, or take it away "
-            "(it is optional)"
-        )
-    for number, row in enumerate(reader, start=2):
-        if any(row[name] is None for name in columns):
-            raise UserError(f"{path}, row {number}, is cut short: mend it, or take the file away")
-        yield number, row
 
 
 def _number(text: str, path: Path, number: int) -> float:

@@ -6,7 +6,8 @@ File names are speaker, sentence, emotion and version, such as ``03a01Fa.wav``.
 import re
 from pathlib import Path
 
-from ser_kd.corpora.clip import Clip, Found, audio_files, keep_one_per_id
+from ser_kd.corpora.clip import Clip, Found, file_name, keep_one_per_id
+from ser_kd.corpora.listing import list_audio
 from ser_kd.corpora.reader import CorpusFacts, Reader
 
 # The letters are those of the German words (Wut, Langeweile, Ekel, Angst, Freude, Trauer).
@@ -59,11 +60,12 @@ def read(folder: Path, metadata_dir: Path | None) -> Found:
         UserError: missing or empty folder.
     """
     del metadata_dir  # everything stands in the file names
-    clips, dropped = [], {}
-    for path in audio_files(folder):
+    listing = list_audio(folder)
+    clips, dropped = [], listing.unused
+    for path in listing.files:
         match = _NAME.fullmatch(path.stem)
         if match is None or match[1] not in SPEAKERS:
-            name = path.relative_to(folder).as_posix()
+            name = file_name(path, folder)
             dropped[name] = f"not an EmoDB name (such as {NAME_EXAMPLE})"
             continue
         speaker, sentence, letter, version = match.groups()

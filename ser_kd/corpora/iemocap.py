@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from ser_kd.config import CorpusConfig
-from ser_kd.corpora.clip import Clip, Corpus, Found, audio_files, existing_folder
+from ser_kd.corpora.clip import Clip, Corpus, Found, file_name
+from ser_kd.corpora.listing import existing_folder, list_audio
 from ser_kd.corpora.reader import CorpusFacts, Reader, valence_arousal_dominance
 from ser_kd.corpora.splits import speakers_with
 from ser_kd.errors import UserError
@@ -110,7 +111,11 @@ def _sessions(folder: Path) -> list[Path]:
 
 
 def _read_session(session: Path, folder: Path, dropped: dict[str, str]) -> list[Clip]:
-    paths = {path.stem: path for path in audio_files(session / "sentences" / "wav")}
+    place = session / "sentences" / "wav"
+    listing = list_audio(place)
+    inside = place.relative_to(folder).as_posix()
+    dropped |= {f"{inside}/{name}": reason for name, reason in listing.unused.items()}
+    paths = {path.stem: path for path in listing.files}
     clips = []
     for table in _text_files(session / "dialog" / "EmoEvaluation"):
         text = _transcripts(session / "dialog" / "transcriptions" / table.name)
@@ -134,7 +139,7 @@ def _read_session(session: Path, folder: Path, dropped: dict[str, str]) -> list[
                 speaker = f"Ses0{number}{letter}"
                 clips.append(Clip(name, paths.pop(name), speaker, emotion, attributes))
     for path in paths.values():
-        dropped[path.relative_to(folder).as_posix()] = "in no evaluation"
+        dropped[file_name(path, folder)] = "in no evaluation"
     return clips
 
 

@@ -14,9 +14,10 @@ import numpy as np
 from ser_kd.audio.decoding import AudioError, decode, is_silent
 from ser_kd.config import AudioConfig, CorpusConfig
 from ser_kd.corpora import load_corpus
-from ser_kd.corpora.clip import Clip, Corpus
+from ser_kd.corpora.clip import Clip, Corpus, file_name
+from ser_kd.corpora.listing import AUDIO_SUFFIXES
 from ser_kd.corpora.ratings import dimensions_of, read_ratings
-from ser_kd.corpora.splits import Splits, split_corpus
+from ser_kd.corpora.splits import Splits, class_gaps, split_corpus
 from ser_kd.errors import UserError
 
 VERY_SHORT_SECONDS = 0.1
@@ -81,7 +82,7 @@ class CorpusReport:
     @property
     def clip_seconds(self) -> tuple[float, ...]:
         """Lengths of the readable clips, in order of name."""
-        names = {_relative(clip.path, self.corpus.folder) for clip in self.corpus.clips}
+        names = {file_name(clip.path, self.corpus.folder) for clip in self.corpus.clips}
         return tuple(
             finding.seconds
             for finding in self.findings
@@ -115,10 +116,10 @@ def inspect_corpus(
         splits = split_corpus(corpus, config)
     except UserError as error:
         split_error = str(error)
-    paths = {_relative(clip.path, corpus.folder): clip.path for clip in corpus.clips}
+    paths = {file_name(clip.path, corpus.folder): clip.path for clip in corpus.clips}
     # Dropped files too: a duplicate of one of them is worth knowing.
     dropped = {name: corpus.folder / name for name in corpus.dropped}
-    paths |= {name: path for name, path in dropped.items() if path.is_file()}
+    paths |= {name: path for name, path in dropped.items() if _is_audio(path)}
     findings = _decode_all(dict(sorted(paths.items())), audio_config, progress)
     names_of_content = defaultdict(list)
     for finding in findings:
@@ -142,8 +143,8 @@ def print_report(report: CorpusReport, write: Callable[[str], None] = print) -> 
     _write_problems(report, write)
 
 
-def _relative(path: Path, folder: Path) -> str:
-    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
+def _is_audio(path: Path) -> bool:
+    return path.suffix.lower() in AUDIO_SUFFIXES and path.is_file()
 
 
 def _decode_all(
@@ -222,11 +223,18 @@ def _write_table(splits: Splits, labels: tuple[str, ...], write: Callable[[str],
             f"{name:<12}{len(clips):>8,}{speakers:>10,}  "
             + " ".join(f"{counts[label]:>{width},}" for label in labels)
         )
+    for line in class_gaps(_labelled(splits), labels):
+        write(f"({line})")
     if not splits.test:
         write("(none of the test speakers is here)")
     left_out = len(splits.train) - len(splits.training)
     if left_out:
         write(f"({left_out} of the training clips are known to be bad and not trained on)")
+
+
+def _labelled(splits: Splits) -> dict[str, list[str]]:
+    parts = dict(_parts(splits)) | {"train": splits.training}
+    return {name: [clip.emotion for clip in clips] for name, clips in parts.items()}
 
 
 def _parts(splits: Splits) -> tuple[tuple[str, tuple[Clip, ...]], ...]:
@@ -235,6 +243,8 @@ def _parts(splits: Splits) -> tuple[tuple[str, tuple[Clip, ...]], ...]:
 
 def _write_problems(report: CorpusReport, write: Callable[[str], None]) -> None:
     corpus = report.corpus
+    for note in corpus.notes:
+        write(f"note: {note}")
     _write_list(
         "not used", [f"{name} ({reason})" for name, reason in corpus.dropped.items()], write
     )

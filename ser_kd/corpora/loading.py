@@ -6,10 +6,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ser_kd.config import CorpusConfig
-from ser_kd.corpora.clip import LABEL_ORDER, UNKNOWN_SPEAKER_PREFIX, Corpus, Found
+from ser_kd.corpora.clip import LABEL_ORDER, UNKNOWN_SPEAKER_PREFIX, Corpus, Found, file_name
 from ser_kd.corpora.reader import Reader
 from ser_kd.corpora.readers import find_reader
 from ser_kd.errors import UserError
+
+BY_CLIP = "divided by clip, not by speaker (corpus.split_by): of new voices the scores tell nothing"
 
 
 def load_corpus(
@@ -57,10 +59,12 @@ def load_corpus(
     for clip in sorted(found.clips, key=lambda clip: clip.id):
         emotion = label_map[clip.emotion]
         if not emotion:
-            dropped[_name(clip.path, found.folder)] = f"label {clip.emotion!r} is mapped to nothing"
+            dropped[file_name(clip.path, found.folder)] = (
+                f"label {clip.emotion!r} is mapped to nothing"
+            )
             continue
         speaker = clip.speaker
-        if not speaker and config.allow_unknown_speakers:
+        if config.split_by == "clip" or (not speaker and config.allow_unknown_speakers):
             speaker = UNKNOWN_SPEAKER_PREFIX + clip.id
         clips.append(dataclasses.replace(clip, emotion=emotion, speaker=speaker))
 
@@ -85,6 +89,7 @@ def load_corpus(
         dropped=dict(sorted(dropped.items())),
         synthetic=reader.synthetic,
         folder=found.folder,
+        notes=(*found.notes, *([BY_CLIP] if config.split_by == "clip" else [])),
     )
 
 
@@ -111,6 +116,11 @@ def _nothing_found(name: str, reader: Reader, root: Path, found: Found) -> str:
     if found.dropped:
         first, reason = next(iter(sorted(found.dropped.items())))
         message += f"; {len(found.dropped)} files do not fit, first {first}: {reason}"
+    if name != "folder":
+        message += (
+            f"; clips of your own ({find_reader('folder').name_example}, or a CSV) are read as "
+            "corpus 'folder', as by: ser-kd train DIR"
+        )
     return message
 
 
@@ -131,7 +141,3 @@ def _override(
 def _ordered(labels: set[str]) -> tuple[str, ...]:
     shared = [label for label in LABEL_ORDER if label in labels]
     return (*shared, *sorted(labels - set(shared)))
-
-
-def _name(path: Path, folder: Path) -> str:
-    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)

@@ -10,7 +10,6 @@ reads releases 1.6 to 2.0:
 **Not tried on the licensed data**, which we do not have.
 """
 
-import csv
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -20,11 +19,12 @@ from ser_kd.corpora.clip import (
     Clip,
     Corpus,
     Found,
-    audio_files,
-    existing_folder,
+    file_name,
 )
+from ser_kd.corpora.listing import existing_folder, list_audio
 from ser_kd.corpora.reader import CorpusFacts, Reader, valence_arousal_dominance
 from ser_kd.corpora.splits import speakers_with
+from ser_kd.corpora.table import read_table
 from ser_kd.errors import UserError
 
 EMOTIONS = {
@@ -90,11 +90,12 @@ def read(folder: Path, metadata_dir: Path | None) -> Found:
     existing_folder(folder)
     table = _find_table(folder, metadata_dir)
     audio_folder = _audio_folder(folder)
-    paths = {path.name: path for path in audio_files(audio_folder)}
+    listing = list_audio(audio_folder)
+    paths = {path.name: path for path in listing.files}
     clips: list[Clip] = []
-    dropped: dict[str, str] = {}
+    dropped = listing.unused
     named: dict[str, int] = {}
-    for number, row in _rows(table):
+    for number, row in read_table(table, _COLUMNS).rows:
         name = row["FileName"]
         if name in named:
             raise UserError(f"{table}: rows {named[name]} and {number} both name {name}")
@@ -124,7 +125,7 @@ def read(folder: Path, metadata_dir: Path | None) -> Found:
             clips.append(Clip(path.stem, path, _speaker(row), emotion, attributes))
     for name, path in paths.items():
         if name not in named:
-            dropped[path.relative_to(audio_folder).as_posix()] = f"not in {table.name}"
+            dropped[file_name(path, audio_folder)] = f"not in {table.name}"
     kept = tuple(_with_disjoint_speakers(clips, dropped))
     return Found(kept, dropped, audio_folder)
 
@@ -150,20 +151,6 @@ def _audio_folder(folder: Path) -> Path:
         if (folder / name).is_dir():
             return folder / name
     return folder
-
-
-def _rows(table: Path) -> Iterator[tuple[int, Mapping[str, str]]]:
-    try:
-        reader = csv.DictReader(table.read_bytes().decode("utf-8-sig").splitlines())
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read {table} as UTF-8 text ({error})") from None
-    missing = [name for name in _COLUMNS if name not in (reader.fieldnames or ())]
-    if missing:
-        raise UserError(f"{table} has no column {', '.join(map(repr, missing))}")
-    for number, row in enumerate(reader, start=2):
-        if any(row[name] is None for name in _COLUMNS):
-            raise UserError(f"{table}, row {number}, is cut short")
-        yield number, {name: row[name].strip() for name in _COLUMNS}
 
 
 def _ratings(row: Mapping[str, str], table: Path, number: int) -> dict[str, float]:

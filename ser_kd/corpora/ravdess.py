@@ -7,7 +7,8 @@ emotion, intensity, statement, repetition, actor. In ``Actor_XX/`` folders or al
 import re
 from pathlib import Path
 
-from ser_kd.corpora.clip import Clip, Found, audio_files, keep_one_per_id
+from ser_kd.corpora.clip import Clip, Found, file_name, keep_one_per_id
+from ser_kd.corpora.listing import list_audio
 from ser_kd.corpora.reader import CorpusFacts, Reader
 
 EMOTIONS = {
@@ -52,10 +53,11 @@ def read(folder: Path, metadata_dir: Path | None) -> Found:
         UserError: missing or empty folder.
     """
     del metadata_dir  # everything stands in the file names
-    clips, dropped = [], {}
+    listing = list_audio(folder)
+    clips, dropped = [], listing.unused
     audio_only = set()
-    for path in audio_files(folder):
-        name = path.relative_to(folder).as_posix()
+    for path in listing.files:
+        name = file_name(path, folder)
         match = _NAME.fullmatch(path.stem)
         if match is None:
             dropped[name] = f"not a RAVDESS name (such as {NAME_EXAMPLE})"
@@ -81,7 +83,7 @@ def read(folder: Path, metadata_dir: Path | None) -> Found:
     chosen = []
     for clip in clips:
         if clip.id in audio_only and not clip.path.stem.startswith("03"):
-            dropped[clip.path.relative_to(folder).as_posix()] = f"same clip as 03-{clip.id}"
+            dropped[file_name(clip.path, folder)] = f"same clip as 03-{clip.id}"
         else:
             chosen.append(clip)
     kept = keep_one_per_id(chosen, dropped, folder)

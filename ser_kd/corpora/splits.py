@@ -17,7 +17,7 @@ _SPLIT_SEED = 0
 
 @dataclass(frozen=True)
 class Splits:
-    """The clips of each part, in order of id. No speaker is in two parts.
+    """The clips of each part, in order of id. No speaker is in two parts (``clip_folds`` aside).
 
     In a cross-validation train and validation are both the whole corpus.
 
@@ -84,7 +84,8 @@ def split_corpus(corpus: Corpus, config: CorpusConfig) -> Splits:
     A corpus's reader may have a split of its own (CREMA-D: that of TFDS; MSP-Podcast: its own
     partition; IEMOCAP: a fold for each session). All others get ``config.folds`` folds of speakers,
     balanced by clip count; fold ``config.fold`` is the test set, the next one validation. With
-    ``config.cross_validation`` nothing is held out.
+    ``config.split_by = "clip"`` they are folds of clips. With ``config.cross_validation`` nothing
+    is held out.
 
     Raises:
         UserError: a speaker is unknown and ``config.allow_unknown_speakers`` is not set, too few
@@ -101,6 +102,8 @@ def split_corpus(corpus: Corpus, config: CorpusConfig) -> Splits:
             "corpus.allow_unknown_speakers = true"
         )
     own_split = find_reader(corpus.name).split if corpus.name in CORPORA else None
+    if config.split_by == "clip":
+        own_split = None
     train, validation = (own_split or _fold_speakers)(corpus, config)
     parts: dict[str, list[Clip]] = {"train": [], "validation": [], "test": []}
     for clip in corpus.clips:
@@ -150,6 +153,49 @@ def speaker_folds(clips: Sequence[Clip], folds: int, seed: int) -> tuple[frozens
     return tuple(frozenset(fold) for fold in members)
 
 
+def clip_folds(clips: Sequence[Clip], folds: int, seed: int) -> tuple[frozenset[str], ...]:
+    """Deals clips into folds, each class evenly, whoever speaks.
+
+    A speaker is in several folds: what is scored so tells nothing of new voices.
+
+    Args:
+        clips: In any order.
+        folds: At least 2, at most the number of clips.
+        seed: Of the order within a class.
+
+    Returns:
+        One set of clip ids per fold; every clip is in exactly one, none is empty.
+
+    Raises:
+        UserError: Too few folds, or fewer clips than folds.
+    """
+    if not 2 <= folds <= len(clips):
+        raise UserError(f"folds = {folds}: {len(clips)} clips make 2 to {len(clips)}")
+    dealt = sorted(clips, key=lambda clip: clip.id)
+    np.random.RandomState(seed).shuffle(dealt)  # type: ignore[arg-type]
+    dealt.sort(key=lambda clip: clip.emotion)  # stable: the shuffle stays within a class
+    return tuple(frozenset(clip.id for clip in dealt[fold::folds]) for fold in range(folds))
+
+
+def class_gaps(parts: Mapping[str, Sequence[str]], labels: Sequence[str]) -> list[str]:
+    """Sentences on classes that a part of a corpus lacks.
+
+    Args:
+        parts: ``train``, ``validation``, ``test`` -> labels of its clips; an empty part is passed
+            over.
+        labels: Class names.
+    """
+    lines = []
+    for part, found in parts.items():
+        missing = [label for label in labels if label not in found]
+        if found and missing:
+            meaning = "UA is over the other classes"
+            if part == "train":
+                meaning = "they cannot be learned, and their recall counts as 0"
+            lines.append(f"no {part} clip of {', '.join(missing)}: {meaning}")
+    return lines
+
+
 def speakers_with(corpus: Corpus, attribute: str, *values: Any) -> frozenset[str]:
     """The speakers of the clips whose ``attribute`` is one of ``values``."""
     return frozenset(
@@ -168,9 +214,31 @@ def _fold_speakers(corpus: Corpus, config: CorpusConfig) -> tuple[frozenset[str]
         raise UserError(
             f"fold = {config.fold}: use 0 to {config.folds - 1} (folds = {config.folds})"
         )
-    folds = speaker_folds(corpus.clips, config.folds, _SPLIT_SEED)
+    folds = _folds(corpus, config)
     test, validation = config.fold, (config.fold + 1) % config.folds
     train = frozenset[str]().union(
         *(fold for index, fold in enumerate(folds) if index not in (test, validation))
     )
     return train, folds[validation]
+
+
+def _folds(corpus: Corpus, config: CorpusConfig) -> tuple[frozenset[str], ...]:
+    """The speakers of every fold."""
+    if config.split_by == "clip":
+        speaker_of = {clip.id: clip.speaker for clip in corpus.clips}
+        of_clips = clip_folds(corpus.clips, config.folds, _SPLIT_SEED)
+        return tuple(frozenset(speaker_of[clip_id] for clip_id in fold) for fold in of_clips)
+    speakers = sorted({clip.speaker for clip in corpus.clips})
+    if len(speakers) < 3:
+        raise UserError(
+            f"{len(speakers)} speaker{'s'[: len(speakers) != 1]} ({', '.join(speakers)}) cannot be "
+            "divided into train, validation and test: add clips of others, or set "
+            'corpus.split_by = "clip" (its scores tell nothing of new voices), or train on all '
+            "clips by cross-validation (ser-kd train DIR; corpus.cross_validation = true)"
+        )
+    if len(speakers) < config.folds:
+        raise UserError(
+            f"folds = {config.folds}, but there are only {len(speakers)} speakers: set "
+            f"corpus.folds = {len(speakers)}"
+        )
+    return speaker_folds(corpus.clips, config.folds, _SPLIT_SEED)

@@ -1,6 +1,5 @@
 """A teacher's predictions by clip id and view: stored once, used by every student."""
 
-import csv
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ser_kd import files
+from ser_kd.corpora.table import TABLE_SUFFIXES, read_table
 from ser_kd.errors import UserError
 
 ALL_FOLDS = -1
@@ -130,7 +130,7 @@ def read_targets(path: Path, labels: Sequence[str], dimensions: int = 0) -> Targ
     if not path.is_file():
         raise UserError(f"no predictions file {str(path)!r}")
     try:
-        if path.suffix == ".csv":
+        if path.suffix.lower() in TABLE_SUFFIXES:
             targets = _read_csv(path, labels)
         else:
             targets = _read_npz(path, labels, with_dimensions=dimensions > 0)
@@ -203,22 +203,25 @@ def _read_npz(path: Path, labels: Sequence[str], with_dimensions: bool) -> Targe
 
 
 def _read_csv(path: Path, labels: Sequence[str]) -> Targets:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        names = list(reader.fieldnames or [])
-        rows = list(reader)
-    if "id" not in names:
-        raise UserError(f"{path}: the CSV needs a column 'id' (it has {', '.join(names)})")
-    _order(names, labels, path)
-    size = sum(name.startswith("embedding_") for name in names)
+    table = read_table(path, ("id", *labels), ("view",))
+    rows = [row for _, row in table.rows]
+    size = sum(name.startswith("embedding_") for name in table.columns)
     ids = tuple(row["id"] for row in rows)
+    if "" in ids:
+        raise UserError(f"{path}, row {table.rows[ids.index('')][0]}: the id is empty")
     logits = np.array([[float(row[name]) for name in labels] for row in rows], np.float32)
     embedding = np.array(
         [[float(row[f"embedding_{i}"]) for i in range(size)] for row in rows], np.float32
     )
-    view = np.array([int(row["view"]) if "view" in names else 0 for row in rows], np.int32)
+    view = np.array([int(row.get("view", "0")) for row in rows], np.int32)
     fold = np.full(len(ids), ALL_FOLDS, np.int32)
-    return Targets(ids, logits, embedding.reshape(len(ids), size), fold, view)
+    return Targets(
+        ids,
+        logits.reshape(len(ids), len(labels)),
+        embedding.reshape(len(ids), size),
+        fold,
+        view,
+    )
 
 
 def _order(names: Sequence[str], labels: Sequence[str], path: Path) -> list[int]:

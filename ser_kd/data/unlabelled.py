@@ -14,7 +14,8 @@ import soundfile
 
 from ser_kd.audio import decoding
 from ser_kd.config import AudioConfig
-from ser_kd.corpora.clip import Clip, Corpus, audio_files
+from ser_kd.corpora.clip import Clip, Corpus
+from ser_kd.corpora.listing import list_audio
 from ser_kd.data import clip_arrays
 from ser_kd.errors import UserError
 from ser_kd.progress import say
@@ -64,11 +65,14 @@ def unlabelled_files(folders: Sequence[str], corpus: Corpus) -> tuple[Clip, ...]
     for number, name in enumerate(folders, 1):
         folder = Path(name).expanduser()
         try:
-            paths = audio_files(folder)
+            listing = list_audio(folder)
         except UserError as error:
             raise UserError(f"corpus.unlabelled_dirs: {error}") from None
+        if listing.unused:
+            name, reason = next(iter(listing.unused.items()))
+            say(f"  unlabelled: {len(listing.unused):,} not used in {folder}: {name} ({reason})")
         prefix = f"unlabelled/{number}/" if len(folders) > 1 else "unlabelled/"
-        for path in paths:
+        for path in listing.files:
             if known.holds(path):
                 twins.append(str(path))
                 continue

@@ -62,6 +62,7 @@ class ClipSet:
         dropped: The corpus's own label -> how many clips, for classes that the model lacks.
         clips_of_training_speakers: How many clips are of speakers that the model was trained on;
             None where that is not known.
+        untrained: Classes of these clips that the model had no training clip of.
     """
 
     corpus: Corpus
@@ -72,6 +73,7 @@ class ClipSet:
     unreadable: Mapping[str, str]
     dropped: Mapping[str, int]
     clips_of_training_speakers: int | None = None
+    untrained: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -129,8 +131,15 @@ def main_clips(
                 "these classes are trained: the scores may be too good"
             )
         return clips
-    trained = {clip.speaker for clip in split_corpus(corpus, config).train}
+    training = split_corpus(corpus, config).training
+    trained = {clip.speaker for clip in training}
     seen = sum(speaker in trained for speaker in clips.speakers)
+    if config.split_by == "clip":
+        seen = len(clips)
+    untrained = {clip.emotion for clip in clips.clips} - {clip.emotion for clip in training}
+    if untrained:
+        names = ", ".join(sorted(untrained))
+        notes.append(f"no training clip of {names}: it cannot be learned, its recall counts as 0")
     if seen:
         notes.append(
             f"{seen:,} of {len(clips):,} clips are of speakers that the model was trained on: "
@@ -139,7 +148,9 @@ def main_clips(
         print(f"warning: {notes[-1]}", file=sys.stderr)
     elif split == "validation":
         notes.append("the model's best epoch was chosen on these same clips")
-    return dataclasses.replace(clips, clips_of_training_speakers=seen)
+    return dataclasses.replace(
+        clips, clips_of_training_speakers=seen, untrained=tuple(sorted(untrained))
+    )
 
 
 def cross_clips(text: str, predictor: Predictor, notes: list[str]) -> ClipSet:

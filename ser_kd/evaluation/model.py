@@ -78,6 +78,7 @@ def evaluate_model(model: Path, choice: Choice, request: Request) -> Evaluated:
         clips.speakers,
         predictor.labels,
         [*teachers, *students, Predictions(name, STUDENT, clips.ids, probs)],
+        clips.untrained,
     )
     own_scores = scored["models"][name]
     if not request.degraded:

@@ -128,9 +128,11 @@ def _part(
             *student_predictions(students, run_data, ids),
             Predictions(name, STUDENT, clips.ids, probs),
         ],
+        clips.untrained,
     )
     told = {
         **scored,
+        "by_speaker": run_data.by_speaker,
         "clips_of_training_speakers": clips.clips_of_training_speakers,
         "unreadable": dict(clips.unreadable),
         "file": evaluate_file(

@@ -69,6 +69,7 @@ def score_part(
     speakers: Sequence[str],
     labels: Sequence[str],
     predictions: Sequence[Predictions],
+    untrained: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Scores and agreement of models on the clips of one part of a corpus.
 
@@ -78,18 +79,24 @@ def score_part(
         speakers: The speaker of each clip, ``[ids]``.
         labels: Class names.
         predictions: Of every model, teachers first.
+        untrained: Classes without a training clip. A model has not learned them, whatever it says
+            by chance: a clip that it gives such a label counts for its likeliest other one.
 
     Returns:
         ``clips``, ``speakers``; ``models``: name -> ``role`` and what ``scores_of`` gives, of those
         that predicted all clips; ``agreement``: name -> student after it -> share 0..1 of the clips
         that both predicted for which they predict the same label.
     """
+    learned = np.array([label not in untrained for label in labels], np.float32)
     whole = [item for item in predictions if set(ids) <= set(item.ids)]
     return {
         "clips": len(ids),
         "speakers": len(set(speakers)),
         "models": {
-            item.name: {"role": item.role, **scores_of(item.of(ids), truth, speakers, labels)}
+            item.name: {
+                "role": item.role,
+                **scores_of(item.of(ids) * learned, truth, speakers, labels),
+            }
             for item in whole
         },
         "agreement": _agreement(ids, predictions),

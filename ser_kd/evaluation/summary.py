@@ -116,6 +116,11 @@ def _title(evaluation: Mapping[str, Any], name: str, part: Mapping[str, Any]) ->
             f"{synthetic}{part['clips']:,} clips of {speakers} of {evaluation['corpus']}, each "
             f"predicted by one of {part['folds']} students that were not trained on {by}"
         )
+    if not part.get("by_speaker", True):
+        return (
+            f"{synthetic}{clips} of {evaluation['corpus']}, divided by clip and not by speaker: of "
+            "new voices this tells nothing"
+        )
     if known:
         caveat = f"; {known:,} of the clips are of speakers that it was trained on"
     elif known == 0:

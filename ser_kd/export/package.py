@@ -121,6 +121,12 @@ def _score(figures: Mapping[str, Any], waveform: Mapping[str, Any]) -> str:
     ends = reported_interval(scores["ua_interval"], speakers)
     interval = f"{ends[0]:.1%} to {ends[1]:.1%}" if ends else "not known: too few"
     ua = f"UA {scores['ua']:.1%} (95 % interval over speakers {interval})"
+    if not figures["cross_validation"] and not figures["by_speaker"]:
+        return (
+            f"of `{waveform['file']}`: UA {scores['ua']:.1%} on the {clips} validation clips.\n"
+            "  Divided by clip, **not by speaker**: of new voices that tells nothing. The Keras "
+            f"model has {figures['keras_ua']:.1%}."
+        )
     if not figures["cross_validation"]:
         return (
             f"of `{waveform['file']}`: {ua} on the {clips} validation clips\n  of {speakers} "

@@ -101,6 +101,7 @@ def _export(run: Run, run_data: RunData, force: bool) -> dict[str, Any]:
         "representative_clips": min(config.export.representative_clips, len(training)),
         "representative_windows": len(quantised_with),
         "validation_clips": len(reference.truth),
+        "by_speaker": run_data.by_speaker,
         "validation_speakers": len(set(reference.speakers)),
         "validation_windows": len(reference.windows),
         "cross_validation": _cross_validation(run, reference),

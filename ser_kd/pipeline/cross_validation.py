@@ -13,7 +13,7 @@ import numpy as np
 
 from ser_kd import metrics
 from ser_kd.corpora.clip import Clip
-from ser_kd.corpora.splits import Splits, speaker_folds
+from ser_kd.corpora.splits import Splits, class_gaps, clip_folds, speaker_folds
 from ser_kd.errors import UserError
 from ser_kd.export.reference import in_batches
 from ser_kd.export.windows import all_windows
@@ -46,10 +46,12 @@ def out_of_fold(run: Run, run_data: RunData) -> OutOfFold:
         say(f"  {path} is there")
         return OutOfFold.load(path)
     groups, by_speaker = fold_groups(run_data.splits.train)
-    folds, kinds = _divided(run_data, groups), candidates(run.config, run_data.labels)
+    folds, kinds = _divided(run_data, groups, by_speaker), candidates(run.config, run_data.labels)
     predicted: dict[str, list[_Predicted]] = {kind: [] for kind in kinds}
     start = time.monotonic()
     for number, fold in enumerate(folds):
+        for line in class_gaps({"train": fold.emotions("training")}, run_data.labels):
+            say(f"  fold {number + 1}: {line}")
         if number:
             left = (time.monotonic() - start) / number * (len(folds) - number)
             say(f"  fold {number + 1} of {len(folds)}, about {duration(left)} left for all folds")
@@ -73,14 +75,15 @@ def fold_groups(clips: tuple[Clip, ...]) -> tuple[tuple[Clip, ...], bool]:
     return tuple(dataclasses.replace(clip, speaker=clip.id) for clip in clips), False
 
 
-def _divided(run_data: RunData, groups: tuple[Clip, ...]) -> list[RunData]:
+def _divided(run_data: RunData, groups: tuple[Clip, ...], by_speaker: bool) -> list[RunData]:
     """The data of every fold; the clips of the fold are its validation part."""
     count = min(run_data.config.corpus.folds, len({clip.speaker for clip in groups}))
     if count < 2:
         raise UserError(f"{len(groups)} clip cannot be cross-validated: at least 2 are needed")
     group_of = {clip.id: clip.speaker for clip in groups}
     divided = []
-    for held_out in speaker_folds(groups, count, _SEED):
+    folds = (speaker_folds if by_speaker else clip_folds)(groups, count, _SEED)
+    for held_out in folds:
         inside = [clip for clip in run_data.splits.train if group_of[clip.id] in held_out]
         outside = [clip for clip in run_data.splits.train if group_of[clip.id] not in held_out]
         splits = Splits(tuple(outside), tuple(inside), (), run_data.splits.left_out)

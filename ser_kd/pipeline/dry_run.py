@@ -42,11 +42,6 @@ def dry_run(config: Config, run_dir: Path | None = None) -> None:
     say("\nwhat is read")
     with tempfile.TemporaryDirectory(prefix="ser_kd-") as folder:
         run_data = read_run_data(Path(folder), config, run.cache_dir)
-    dropped = run_data.corpus.dropped
-    for name, reason in list(dropped.items())[:5]:
-        say(f"  not used: {name}: {reason}")
-    if len(dropped) > 5:
-        say(f"  not used: {len(dropped) - 5:,} more; ser-kd data {config.corpus.name} says which")
     if config.student.transfer != "all":
         _say_matches(run_data)
     say("\nwhat would be done")

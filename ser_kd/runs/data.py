@@ -79,6 +79,16 @@ class RunData:
         """Clip id -> speaker."""
         return {clip.id: clip.speaker for clip in self.corpus.clips}
 
+    def emotions(self, part: str) -> list[str]:
+        """The labels of ``ids(part)``."""
+        emotion_of = {clip.id: clip.emotion for clip in self.corpus.clips}
+        return [emotion_of[clip_id] for clip_id in self.ids(part)]
+
+    @property
+    def by_speaker(self) -> bool:
+        """Whether the parts have different speakers (``corpus.split_by``)."""
+        return self.config.corpus.split_by == "speaker"
+
     @property
     def cross_validated(self) -> bool:
         """Whether nothing is held out: all clips are trained on, and scored out of fold."""

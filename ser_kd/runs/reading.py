@@ -8,13 +8,15 @@ from pathlib import Path
 from ser_kd.audio import decoding
 from ser_kd.config import AudioConfig, Config
 from ser_kd.corpora import Clip, load_corpus
-from ser_kd.corpora.splits import split_corpus
+from ser_kd.corpora.splits import class_gaps, split_corpus
 from ser_kd.data import clip_arrays
 from ser_kd.data.unlabelled import Unlabelled, cut_into_segments, unlabelled_files
 from ser_kd.errors import UserError
 from ser_kd.progress import say
 from ser_kd.runs.data import RunData
 from ser_kd.runs.record import record
+
+_NAMES_SHOWN = 5
 
 
 def read_run_data(directory: Path, config: Config, cache_dir: Path) -> RunData:
@@ -52,6 +54,12 @@ def read_run_data(directory: Path, config: Config, cache_dir: Path) -> RunData:
                 f"no {part} clip can be used (all are unreadable or left out); "
                 f"ser-kd data {corpus.name} {corpus.folder} says why"
             )
+    trained = set(run_data.emotions("training"))
+    if len(trained) == 1 and len(run_data.labels) > 1:
+        raise UserError(
+            f"all training clips are {trained.pop()}: at least two classes are needed; use another "
+            "corpus.fold, or ser-kd train DIR, which trains on all clips"
+        )
     return run_data
 
 
@@ -82,6 +90,19 @@ def _report(run_data: RunData) -> None:
         clips, part = getattr(splits, part), "all" if cross_validated else part
         say(f"  {part:<10} {len(clips):>6,} clips  {len({c.speaker for c in clips}):>3} speakers")
     say("  labels     " + ", ".join(f"{name} {labels[name]:,}" for name in run_data.labels))
+    for note in run_data.corpus.notes:
+        say(f"  note: {note}")
+    parts = {"train": run_data.emotions("training")}
+    if not cross_validated:
+        parts |= {part: run_data.emotions(part) for part in ("validation", "test")}
+    for line in class_gaps(parts, run_data.labels):
+        say(f"  {line}")
+    dropped = run_data.corpus.dropped
+    for name, reason in list(dropped.items())[:_NAMES_SHOWN]:
+        say(f"  not used: {name}: {reason}")
+    if len(dropped) > _NAMES_SHOWN:
+        more = f"{len(dropped) - _NAMES_SHOWN:,} more"
+        say(f"  not used: {more}; ser-kd data {run_data.corpus.name} says which")
     for reason, count in Counter(run_data.left_out.values()).most_common(5):
         say(f"  not trained on: {count} ({reason})")
     unlabelled, rate_hz = run_data.unlabelled, run_data.config.audio.sample_rate_hz

@@ -214,7 +214,7 @@ def test_crema_d_metadata_dir(tmp_path: Path) -> None:
         ("VideoDemographics.csv", "ActorID,Age,Sex,Race,Ethnicity\n1001,old,a,b,c\n", "'old'"),
         ("VideoDemographics.csv", "ActorID,Age,Sex,Race,Ethnicity\n1001,51\n", "row 2, is cut"),
         ("tabulatedVotes.csv", ",A,D,F,H,N,S,fileName\n7,1,1,1,1,1,1,x\n", "id '7'"),
-        ("tabulatedVotes.csv.gz", "not gzip", "cannot read"),
+        ("tabulatedVotes.csv.gz", "not gzip", "cannot be read"),
     ],
 )
 def test_bad_crema_d_table(name: str, content: str, message: str, tmp_path: Path) -> None:

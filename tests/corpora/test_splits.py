@@ -8,7 +8,15 @@ from ser_kd.config import CorpusConfig
 from ser_kd.corpora.clip import Clip, Corpus
 from ser_kd.corpora.crema_d import EXCLUDED, SPEAKERS
 from ser_kd.corpora.download import load_manifest
-from ser_kd.corpora.splits import Splits, speaker_folds, split_corpus, tfds_speakers_split
+from ser_kd.corpora.loading import load_corpus
+from ser_kd.corpora.splits import (
+    Splits,
+    class_gaps,
+    clip_folds,
+    speaker_folds,
+    split_corpus,
+    tfds_speakers_split,
+)
 from ser_kd.errors import UserError
 
 TEST_ACTORS = (
@@ -134,3 +142,71 @@ def test_unknown_speakers_are_an_error() -> None:
 def test_splits_compare_by_value() -> None:
     clip = clips_of({"a": 1})
     assert Splits(clip, (), ()) == Splits(clip, (), ())
+
+
+def test_clips_are_dealt_evenly_by_class_whoever_speaks() -> None:
+    clips = tuple(
+        Clip(f"{emotion}{number}", Path("x.wav"), "one", emotion)
+        for emotion, count in {"ANG": 10, "SAD": 6, "FEA": 3}.items()
+        for number in range(count)
+    )
+    folds = clip_folds(clips, 3, seed=0)
+    assert folds == clip_folds(clips[::-1], 3, seed=0)
+    assert folds != clip_folds(clips, 3, seed=1)
+    assert sorted(clip_id for fold in folds for clip_id in fold) == sorted(c.id for c in clips)
+    for label, count in {"ANG": 10, "SAD": 6, "FEA": 3}.items():
+        sizes = [sum(clip_id.startswith(label) for clip_id in fold) for fold in folds]
+        assert sum(sizes) == count
+        assert max(sizes) - min(sizes) <= 1
+    for number in (1, 20):
+        with pytest.raises(UserError, match=f"folds = {number}: 19 clips make 2 to 19"):
+            clip_folds(clips, number, seed=0)
+
+
+@pytest.mark.parametrize("folds", [3, 4, 5])
+@pytest.mark.parametrize(
+    ("counts", "message"), [({"a": 5, "b": 5}, r"2 speakers \(a, b\)"), ({"a": 9}, r"1 speaker \(a\)")]
+)  # fmt: skip
+def test_too_few_speakers_is_one_message_with_the_ways_out(
+    folds: int, counts: dict[str, int], message: str
+) -> None:
+    corpus = corpus_of("folder", counts)
+    with pytest.raises(UserError, match=message) as error:
+        split_corpus(corpus, CorpusConfig("folder", folds=folds))
+    for way in ("clips of others", 'corpus.split_by = "clip"', "corpus.cross_validation = true"):
+        assert way in str(error.value)
+    splits = split_corpus(corpus, CorpusConfig("folder", folds=folds, cross_validation=True))
+    assert len(splits.training) == len(corpus.clips)
+
+
+def test_as_many_folds_as_there_are_speakers_are_named() -> None:
+    corpus = corpus_of("folder", dict.fromkeys("abcd", 3))
+    with pytest.raises(UserError, match=r"only 4 speakers: set corpus\.folds = 4"):
+        split_corpus(corpus, CorpusConfig("folder"))
+    assert split_corpus(corpus, CorpusConfig("folder", folds=4)).test
+
+
+def test_a_split_by_clip(tmp_path: Path) -> None:
+    for emotion in ("joy", "rage"):
+        for number in range(10):
+            path = tmp_path / emotion / "ann" / f"{number}.wav"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+    config = CorpusConfig("folder", str(tmp_path), split_by="clip")
+    corpus = load_corpus(config)
+    assert "of new voices the scores tell nothing" in " ".join(corpus.notes)
+    splits = split_corpus(corpus, config)
+    parts = [splits.train, splits.validation, splits.test]
+    assert [len(part) for part in parts] == [12, 4, 4]
+    assert all(sum(clip.emotion == "joy" for clip in part) == len(part) // 2 for part in parts)
+    assert not any(clip.speaker_known for part in parts for clip in part)
+
+
+def test_classes_that_a_part_lacks_are_named() -> None:
+    parts = {"train": ["joy"], "validation": ["joy", "rage"], "test": []}
+    assert class_gaps(parts, ("joy", "rage")) == [
+        "no train clip of rage: they cannot be learned, and their recall counts as 0"
+    ]
+    assert class_gaps({"train": ["joy"], "test": ["joy"]}, ("joy", "rage"))[1] == (
+        "no test clip of rage: UA is over the other classes"
+    )

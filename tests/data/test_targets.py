@@ -184,11 +184,13 @@ def test_npz_that_does_not_fit(tmp_path, arrays, message):
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([], "needs a column 'id'"),
-        ([["clip", *LABELS]], r"needs a column 'id' \(it has clip, ANG, HAP, SAD\)"),
-        ([["id", "ANG", "SAD"], ["a", 1, 2]], "no predictions for the label 'HAP'"),
+        ([], "no column 'id', 'ANG', 'HAP', 'SAD'"),
+        ([["clip", *LABELS]], "no column 'id'; its columns are clip, ANG, HAP"),
+        ([["id", "ANG", "SAD"], ["a", 1, 2]], "no column 'HAP'"),
         ([["id", *LABELS], ["a", 1, 2, "many"]], "could not convert string to float"),
-        ([["id", *LABELS], ["a", 1, 2]], "holds no predictions"),
+        ([["id", *LABELS], ["a", 1, 2]], "row 2, is cut short"),
+        ([["id", *LABELS], ["", 1, 2, 3]], "row 2: the id is empty"),
+        ([["id", *LABELS], ['a" b', 1, 2, 3, 4]], "row 2, has more cells"),
         ([["id", *LABELS], ["a", 1, 2, 3], ["a", 1, 2, 3]], "occur twice"),
         ([["id", "view", *LABELS], ["a", 0.5, 1, 2, 3]], "invalid literal for int"),
         ([["id", *LABELS], ["a", 1, 2, "nan"]], "the logits of 'a' are not finite"),

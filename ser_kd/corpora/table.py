@@ -1,0 +1,224 @@
+"""Tables of text as people and spreadsheets write them: the only reader of CSV.
+
+A table is read whole or not at all: what would lose rows in silence (a quote that is never closed,
+a row that is cut short, bytes that are no text) is an error that names the file and the row.
+"""
+
+import csv
+import gzip
+import io
+import re
+import unicodedata
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ser_kd.errors import UserError
+
+TABLE_SUFFIXES = (".csv", ".tsv")
+_DELIMITERS = ",;\t|"
+_SEPARATOR_LINE = "sep="
+_BYTE_ORDER_MARKS = (
+    (b"\xef\xbb\xbf", "utf-8-sig"),
+    (b"\xff\xfe", "utf-16"),
+    (b"\xfe\xff", "utf-16"),
+)
+_LATIN_1 = "latin-1"  # reads any bytes
+_LINE_END = re.compile(r"\r\n|\r|\n")
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with named columns.
+
+    Attributes:
+        path: The file.
+        columns: In order; in the spelling that was asked for, others in small letters.
+        rows: Row as spreadsheets number it (the line on which it begins) and its cells by column,
+            without surrounding spaces; empty where the row ends before.
+    """
+
+    path: Path
+    columns: tuple[str, ...]
+    rows: tuple[tuple[int, dict[str, str]], ...]
+
+
+def read_table(
+    path: Path, required: Sequence[str], optional: Sequence[str] = (), mend: str = ""
+) -> Table:
+    """Reads a table of UTF-8 (or, by its byte order mark, UTF-16) text.
+
+    The cells are divided by commas, semicolons, tabs or ``|``, whichever the first line has most
+    of, or by what a line ``sep=;`` before it says. Case and Unicode form of the columns' names do
+    not matter.
+
+    Args:
+        path: A ``.gz`` is unpacked.
+        required: Columns that every row must have a cell for, which may be empty.
+        optional: Further columns to be found in this spelling.
+        mend: Ends every message, such as ``mend it, or take it away``.
+
+    Raises:
+        UserError: It cannot be read, is no text, lacks a column or has one twice, a quote is not
+            closed where it should be, or a row is too long or too short.
+    """
+    lines = _Lines(path, mend)
+    names = [folded_name(name) for name in lines.header]
+    spelling = {folded_name(name): name for name in (*required, *optional)}
+    columns = [spelling.get(name, name) for name in names]
+    missing = [name for name in required if name not in columns]
+    if missing:
+        raise lines.error(
+            f" has no column {', '.join(map(repr, missing))}; its columns are "
+            f"{_listed(lines.header)}"
+        )
+    twice = [name for name in columns if name and columns.count(name) > 1]
+    if twice:
+        raise lines.error(f" has the column {twice[0]!r} twice")
+    needed = 1 + max((columns.index(name) for name in required), default=-1)
+    rows = []
+    for number, cells in lines.rows(len(columns)):
+        if len(cells) < needed:
+            raise lines.error(
+                f", row {number}, is cut short: it has {len(cells)} cells of {len(columns)}"
+            )
+        if any(cells[len(columns) :]):
+            raise lines.error(
+                f", row {number}, has more cells than there are columns: put a text that holds the "
+                "separator into double quotes"
+            )
+        for name in required:
+            if _LINE_END.search(cells[columns.index(name)]):
+                raise lines.error(
+                    f", row {number}: its {name!r} has several lines; is a double quote not closed?"
+                )
+        padded = [*cells[: len(columns)], *[""] * (len(columns) - len(cells))]
+        rows.append((number, dict(zip(columns, padded, strict=True))))
+    return Table(path, tuple(columns), tuple(rows))
+
+
+def column_names(path: Path) -> tuple[str, ...]:
+    """The names in a table's first line as they stand there; nothing where it is no table.
+
+    Whatever the encoding is: which table is the one that is meant must not depend on it.
+    """
+    try:
+        return tuple(_Lines(path, "", any_encoding=True).header)
+    except UserError:
+        return ()
+
+
+class _Lines:
+    """A file's text, its delimiter and header.
+
+    Raises:
+        UserError: It cannot be read, or is no text.
+    """
+
+    def __init__(self, path: Path, mend: str, any_encoding: bool = False) -> None:
+        self._path, self._mend = path, mend
+        text = self._text(any_encoding)
+        # Not ``splitlines``: a cell may hold line separators of Unicode.
+        self._stream = io.StringIO(text, newline="")
+        self._before = self._line = 0
+        first = self._next_filled_line()
+        named = first.strip().strip('"')
+        self._delimiter = ""
+        if named.lower().startswith(_SEPARATOR_LINE) and len(named) <= len(_SEPARATOR_LINE) + 1:
+            self._delimiter = named[len(_SEPARATOR_LINE) :] or "\t"
+            first = self._next_filled_line()
+        if not self._delimiter:
+            self._delimiter = max(_DELIMITERS, key=_outside_quotes(first).count)
+        self.header = next(self._reader([first]), []) if first else []
+
+    def _reader(self, lines: "Sequence[str] | io.StringIO") -> "Iterator[list[str]]":
+        reader = csv.reader(lines, delimiter=self._delimiter, strict=True, skipinitialspace=True)
+        try:
+            for cells in reader:
+                self._line = reader.line_num
+                yield [cell.strip() for cell in cells]
+        except csv.Error as error:
+            raise self.error(
+                f", row {self._before + self._line + 1}: {_of_quotes(str(error))}"
+            ) from None
+
+    def rows(self, columns: int) -> Iterator[tuple[int, list[str]]]:
+        """Row numbers and cells; rows without any text are passed over."""
+        begins = self._line = 0
+        for cells in self._reader(self._stream):
+            number, begins = self._before + begins + 1, self._line
+            self._refuse_swallowed_rows(cells, number, columns)
+            if any(cells):
+                yield number, cells
+
+    def _refuse_swallowed_rows(self, cells: list[str], number: int, columns: int) -> None:
+        """A text may have several lines, unless these are the ends and beginnings of rows."""
+        for place, cell in enumerate(cells[:columns]):
+            first, *others = _LINE_END.split(cell)
+            if not others:
+                continue
+            found = [line.count(self._delimiter) for line in (first, *others)]
+            whole = columns - 1
+            if found == [whole - place, *[whole] * (len(others) - 1), place]:
+                raise self.error(
+                    f", row {number}: a double quote opens there and closes rows later, so that "
+                    f"{others[0][:60]!r} would be lost; close it, or leave it out"
+                )
+
+    def _next_filled_line(self) -> str:
+        for line in self._stream:
+            self._before += 1
+            if line.strip():
+                return line
+        return ""
+
+    def _text(self, any_encoding: bool) -> str:
+        try:
+            packed = self._path.suffix.lower() == ".gz"
+            with gzip.open(self._path) if packed else self._path.open("rb") as stream:
+                content = stream.read()
+        except (OSError, EOFError, zlib.error) as error:
+            raise self.error(f" cannot be read ({error})") from None
+        encoding = next((name for mark, name in _BYTE_ORDER_MARKS if content.startswith(mark)), "")
+        try:
+            text = content.decode(encoding or "utf-8")
+        except UnicodeDecodeError as error:
+            if any_encoding:
+                return content.decode(_LATIN_1)
+            row = 1 + content[: error.start].count(b"\n")
+            raise self.error(
+                f", row {row}, cannot be read as {'UTF-16' if encoding == 'utf-16' else 'UTF-8'} "
+                "text: save it as 'CSV UTF-8'"
+            ) from None
+        if "\0" in text:
+            raise self.error(" cannot be read as text (it holds NUL): save it as 'CSV UTF-8'")
+        return text
+
+    def error(self, what: str) -> UserError:
+        """``what`` follows the file's name."""
+        return UserError(f"{self._path}{what}" + (f": {self._mend}" if self._mend else ""))
+
+
+def _outside_quotes(line: str) -> str:
+    return "".join(line.split('"')[::2])
+
+
+def _of_quotes(message: str) -> str:
+    if "unexpected end of data" in message:
+        return "a double quote opens there and is never closed; close it, or leave it out"
+    if "expected after" in message:
+        return (
+            "text follows a closing double quote; a quote before it is not closed, or a double "
+            'quote within a text is not doubled ("he said ""yes""")'
+        )
+    return message
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(name or "''" for name in names) or "none"
+
+
+def folded_name(name: str) -> str:
+    """A name by which others are compared with it: neither case nor Unicode form matter."""
+    return unicodedata.normalize("NFC", name).strip().casefold()
