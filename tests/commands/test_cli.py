@@ -95,6 +95,29 @@ def python(program: str, **options) -> subprocess.CompletedProcess:
     )
 
 
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (["train", "nowhere"], "nowhere does not exist"),
+        (["train", "tests", "--set", "student.initial_weights=no.keras"], "no.keras"),
+        (["train", "tests", "--run-dir", "README.md"], "--run-dir README.md is a file"),
+        (["export", "tests"], "tests is no run folder"),
+        (["evaluate", "--corpus", "folder"], "corpus 'folder' needs a folder: give --data-dir"),
+        (["evaluate", "--corpus", "folder", "--data-dir", "nowhere"], "nowhere does not exist"),
+        (["evaluate", "--corpus", "demo", "--against", "no.tflite"], "no.tflite: no such model"),
+        (["data", "folder", "nowhere"], "data folder nowhere does not exist"),
+    ],
+)
+def test_a_wrong_path_is_told_before_anything_large_is_imported(command, message):
+    program = [sys.executable, "-X", "importtime", "-m", "ser_kd", *command]
+    done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert message in done.stderr.splitlines()[-1]
+    imported = {line.split("|")[-1].strip() for line in done.stderr.splitlines()}
+    assert "argparse" in imported
+    assert not imported & {"tensorflow", "keras", "sklearn", "scipy"}
+
+
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
 def test_what_stdout_cannot_encode_is_escaped_and_json_stays_json(encoding):
     text = "é 喜 \U0001f600 \udcff"
