@@ -165,8 +165,9 @@ def test_clips_are_dealt_evenly_by_class_whoever_speaks() -> None:
 
 @pytest.mark.parametrize("folds", [3, 4, 5])
 @pytest.mark.parametrize(
-    ("counts", "message"), [({"a": 5, "b": 5}, r"2 speakers \(a, b\)"), ({"a": 9}, r"1 speaker \(a\)")]
-)  # fmt: skip
+    ("counts", "message"),
+    [({"a": 5, "b": 5}, r"2 speakers \(a, b\)"), ({"a": 9}, r"1 speaker \(a\)")],
+)
 def test_too_few_speakers_is_one_message_with_the_ways_out(
     folds: int, counts: dict[str, int], message: str
 ) -> None:
