@@ -13,6 +13,8 @@ import soundfile
 import soxr
 
 from ser_kd.audio import ffmpeg, wav_header
+from ser_kd.audio.channels import ChannelPowers, mixed
+from ser_kd.audio.full_scale import at_full_scale
 from ser_kd.errors import UserError
 from ser_kd.registry import load_object
 
@@ -51,7 +53,8 @@ def decode(
     Args:
         path: WAV, FLAC, Ogg or MP3, any rate, any number of channels (their mean is taken); M4A
             and others of ``ser_kd.audio.ffmpeg`` where ffmpeg is installed. Of a WAV whose data
-            size was never written (0 or -1), all that follows is sound.
+            size was never written (0 or -1), all that follows is sound. Which channels make the
+            mean: ``ser_kd.audio.channels``; integers stored as floats: ``full_scale``.
         sample_rate_hz: Of the result. Resampling is soxr's HQ, librosa's default.
         decoder: ``soundfile``; ``tensorflow_io`` is for the classic environment only, and reads
             less: no 64-bit, companded or compressed WAV, no Opus, and no file that is cut off.
@@ -87,6 +90,10 @@ def decode(
         raise AudioError(f"{path}: holds no samples")
     if not np.isfinite(waveform).all():
         raise AudioError(f"{path}: holds samples that are not finite numbers")
+    try:
+        waveform = at_full_scale(waveform, str(path))
+    except ValueError as error:
+        raise AudioError(f"{path}: {error}") from None
     if rate_hz != sample_rate_hz:
         waveform = soxr.resample(waveform, rate_hz, sample_rate_hz, quality="HQ")
         if not waveform.size:
@@ -133,7 +140,24 @@ def _decode_soundfile(path: Path) -> tuple[Waveform, int]:
     return waveform, rate_hz
 
 
-def _read_sound(source: Path | bytes | BinaryIO, path: Path) -> tuple[Waveform, int]:
+def _read_sound(source: Path | BinaryIO, path: Path) -> tuple[Waveform, int]:
+    """One channel; where the mean of all is not the sound (``channels``), it is read again."""
+    powers = ChannelPowers()
+    waveform, rate_hz = _read_channels(source, path, None, powers)
+    chosen = powers.chosen()
+    if chosen is not None:
+        if not isinstance(source, Path):
+            source.seek(0)
+        waveform, _ = _read_channels(source, path, chosen)
+    return waveform, rate_hz
+
+
+def _read_channels(
+    source: Path | bytes | BinaryIO,
+    path: Path,
+    chosen: npt.NDArray[np.intp] | None,
+    powers: ChannelPowers | None = None,
+) -> tuple[Waveform, int]:
     blocks: list[Waveform] = []
     try:
         # A path as bytes: a name that is not UTF-8 would be refused. Windows has none.
@@ -143,7 +167,9 @@ def _read_sound(source: Path | bytes | BinaryIO, path: Path) -> tuple[Waveform, 
             # In blocks: long many-channel files stay small in memory, and a damaged header that
             # promises 2^63 frames does no harm.
             while len(block := file.read(_BLOCK_FRAMES, dtype="float32", always_2d=True)):
-                blocks.append(block.mean(axis=1, dtype=np.float32))
+                blocks.append(mixed(block, chosen))
+                if powers is not None and block.shape[1] > 1:
+                    powers.add(block)
             rate_hz = int(file.samplerate)
     except soundfile.LibsndfileError as error:
         raise AudioError(f"{path}: not readable as audio ({error.error_string})") from None
