@@ -150,6 +150,7 @@ def test_the_pretrained_student_is_the_default(tmp_path, capsys, monkeypatch):
         (["empty.tflite", "a.wav"], "the file is empty"),
         (["cut.tflite", "a.wav"], "truncated or damaged"),
         (["cut.keras", "a.wav"], "is damaged or no Keras model"),
+        (["hollow"], "hollow holds neither audio nor a model"),
         (["nobody/lonely.tflite", "a.wav"], "labels.txt and frontend.json are needed"),
         (["nobody/lonely.keras", "a.wav"], "labels.txt and frontend.json are needed"),
         (["nobody/cut.tflite", "a.wav"], "truncated or damaged"),
@@ -168,6 +169,7 @@ def test_bad_models(run, int8, tmp_path, capsys, monkeypatch, arguments, message
     Path("cut.tflite").write_bytes(content[: len(content) // 2])
     Path("cut.keras").write_bytes(run.student_path.read_bytes()[:9_000])
     Path("nobody").mkdir()
+    Path("hollow").mkdir()
     Path("nobody/lonely.tflite").write_bytes(content)
     shutil.copy(run.student_path, "nobody/lonely.keras")
     for name in ("cut.tflite", "cut.keras"):
