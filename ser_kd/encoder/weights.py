@@ -1,6 +1,7 @@
 """The tensors of a published checkpoint -> the encoder's weights."""
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -26,6 +27,12 @@ HEADS = (
 """Names, or their beginnings, of what the task and pretraining models put on top of the encoder."""
 
 _MASKED_EMBEDDING = "masked_spec_embed"
+_OLD_MASKED_EMBEDDING = "mask_time_emb_vector"  # in what was published before 2021-06
+_ANCHOR = "feature_projection.projection.weight"
+"""Every encoder has it, no head has: what stands before it is the prefix of the encoder's names."""
+_WRAPPERS = re.compile(r"(_fsdp_wrapped_module|_checkpoint_wrapped_module|_orig_mod)\.")
+"""What PyTorch's wrappers (FSDP, activation checkpointing, ``torch.compile``) put into names."""
+_NAMED = 6
 _POSITIONAL = "encoder.pos_conv_embed.conv."
 # The spellings of weight norm: torch.nn.utils.weight_norm's, and torch.nn.utils.parametrizations'.
 _SPELLINGS = {
@@ -80,7 +87,12 @@ def load_weights(encoder: SpeechEncoder, tensors: Mapping[str, np.ndarray]) -> l
             faults["not finite floats"].append(name)
     if not any(faults.values()) and not _is_finite(_folded(found)):
         faults["not finite floats"].append(f"{_POSITIONAL}weight_v (a direction of length 0)")
-    listed = [f"{kind}: {', '.join(sorted(names))}" for kind, names in faults.items() if names]
+    if not slots.keys() & found.keys():
+        raise UserError(
+            f"no tensor has a name of {encoder.config.model_type}'s in transformers; the first is "
+            f"{min(tensors, default='none')}: convert the checkpoint to transformers' format first"
+        )
+    listed = [f"{kind}: {_some(names)}" for kind, names in faults.items() if names]
     if listed:
         raise UserError(
             f"the tensors do not fit config.json ({encoder.config.model_type}): {'; '.join(listed)}"
@@ -90,21 +102,31 @@ def load_weights(encoder: SpeechEncoder, tensors: Mapping[str, np.ndarray]) -> l
     return notices
 
 
+def _some(names: Sequence[str]) -> str:
+    """The first names of a list, and how many more there are."""
+    more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
+    return ", ".join(sorted(names)[:_NAMED]) + more
+
+
 def _encoder_tensors(
     tensors: Mapping[str, np.ndarray], model_type: str
 ) -> tuple[dict[str, np.ndarray], list[str]]:
     """The encoder's own tensors without prefix and in one spelling; the names of the heads'."""
-    prefix = f"{model_type}."
-    if not any(name.startswith(prefix) for name in tensors):
-        prefix = ""
+    bare = {_WRAPPERS.sub("", name): tensor for name, tensor in tensors.items()}
+    prefix = _prefix(bare)
+    # Around the encoder and its heads alike: DataParallel's, Lightning's, a model of one's own.
+    wrapper = prefix.removesuffix(f"{model_type}.")
+    inside = prefix.removeprefix(wrapper)
     found, dropped = {}, []
-    for name, tensor in tensors.items():
-        own = name.removeprefix(prefix)
-        if (not prefix or own == name) and own.startswith(HEADS) and not _is_conv(own):
-            dropped.append(name)
+    for name, tensor in bare.items():
+        own, in_encoder = name.removeprefix(prefix), name.startswith(prefix)
+        head = name.removeprefix(wrapper)
+        if (not inside or not in_encoder) and head.startswith(HEADS) and not _is_conv(head):
+            dropped.append(head)
             continue
-        if prefix and own == name:
-            own = f"{name} (beside {prefix}*)"
+        if not in_encoder:
+            own = f"{name} (beside {inside}*)"
+        own = _MASKED_EMBEDDING if own == _OLD_MASKED_EMBEDDING else own
         for spelling, usual in _SPELLINGS.items():
             if own == _POSITIONAL + spelling:
                 own = _POSITIONAL + usual
@@ -112,6 +134,21 @@ def _encoder_tensors(
             own = f"{name} (a second spelling)"
         found[own] = tensor
     return found, dropped
+
+
+def _prefix(tensors: Mapping[str, np.ndarray]) -> str:
+    """What the names of the encoder's tensors begin with, such as ``module.wav2vec2.``.
+
+    Raises:
+        UserError: There are several encoders.
+    """
+    prefixes = sorted(name.removesuffix(_ANCHOR) for name in tensors if name.endswith(_ANCHOR))
+    if len(prefixes) > 1:
+        names = _some([prefix or "(no prefix)" for prefix in prefixes])
+        raise UserError(
+            f"there are {len(prefixes)} encoders in it ({names}): keep the tensors of one"
+        )
+    return prefixes[0] if prefixes else ""
 
 
 def _is_conv(name: str) -> bool:

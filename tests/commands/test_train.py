@@ -7,6 +7,7 @@ import functools
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -124,8 +125,10 @@ def test_what_is_said(finished):
         assert row.count(" MB ") == 1, row
     assert "12 test clips of 2 speakers of folder never trained on" in said
     assert "SYNTHETIC" not in said
-    assert "ser-kd predict" in lines[-1]
-    assert str(directory / "export" / "student_waveform.tflite") in lines[-1]
+    # Three epochs on 24 clips teach it nothing, and so it is not called ready for a phone.
+    assert any(re.match("Result: .*; guessing has 33 %", line) for line in lines)
+    assert any(re.match("Not for use: .*cannot tell from guessing", line) for line in lines)
+    assert "For the phone" not in said
 
 
 def run_and_data(directory: Path) -> tuple[Run, RunData]:

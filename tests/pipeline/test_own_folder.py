@@ -1,5 +1,7 @@
 """A folder of one's own clips: bundled student, new head, cross-validation."""
 
+import contextlib
+import io
 import json
 
 import numpy as np
@@ -27,8 +29,10 @@ def clips(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def quick_run(clips, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs") / "mine"
-    assert main(["train", str(clips), "--quick", "--run-dir", str(folder)]) == 0
+    folder, said = tmp_path_factory.mktemp("runs") / "mine", io.StringIO()
+    with contextlib.redirect_stdout(said):
+        assert main(["train", str(clips), "--quick", "--run-dir", str(folder)]) == 0
+    assert f"Try it:        ser-kd predict {folder}" in said.getvalue()
     return folder
 
 
