@@ -17,6 +17,21 @@ FolderOf = Callable[[str], Path | None]
 """Dotted name of a setting -> the folder that its relative paths start from; None = as written."""
 
 
+class UnknownKeyError(UserError):
+    """A name that no setting has.
+
+    Attributes:
+        where: The dotted name of its section; empty: the top.
+        key: The name.
+        known: The names that there are in the section.
+    """
+
+    def __init__(self, where: str, key: str, known: tuple[str, ...], hint: str = "") -> None:
+        name = join(where, key)
+        super().__init__(f"unknown key {name!r}{hint}; known here: {', '.join(known)}")
+        self.where, self.key, self.known = where, key, known
+
+
 _HOLDS = {"at_least": ge, "above": gt, "at_most": le, "below": lt}
 
 
@@ -54,8 +69,7 @@ def build(cls: type[T], table: Any, where: str = "", folder_of: FolderOf = lambd
     for key, value in table.items():
         name = join(where, key)
         if key not in known:
-            near = nearest(key, list(known))
-            raise UserError(f"unknown key {name!r}{near}; known here: {', '.join(known)}")
+            raise UnknownKeyError(where, key, tuple(known))
         values[key] = _convert(hints[key], value, name, folder_of)
         if (beginning := known[key].get("path")) is not None:
             values[key] = _resolved(values[key], beginning, name, folder_of)
@@ -118,6 +132,11 @@ def _needed(value: Any, bounds: Mapping[str, float]) -> str:
     return needed or "a finite number"
 
 
+def has_control_characters(text: str) -> bool:
+    """Whether a text holds a line break, a tab or the like: of no setting is it meant."""
+    return any(ord(sign) < 32 for sign in text)
+
+
 def join(where: str, key: str) -> str:
     """``where.key``, or ``key`` at the top."""
     return f"{where}.{key}" if where else key
@@ -167,4 +186,9 @@ def _convert(hint: Any, value: Any, where: str, folder_of: FolderOf) -> Any:
         return float(value)
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
         raise UserError(f"{where} needs a value of type {hint.__name__}, got {value!r}")
+    if isinstance(value, str) and has_control_characters(value):
+        raise UserError(
+            f"{where} = {value!r} holds a line break, a tab or the like: a Windows "
+            "path is written in single quotes, 'D:\\new\\test', or with /"
+        )
     return value

@@ -4,6 +4,7 @@ A recipe has one table per section; what it does not name keeps its default. Its
 start from its own folder, those of overrides from the working directory.
 """
 
+import codecs
 import dataclasses
 import json
 import tomllib
@@ -12,8 +13,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from ser_kd.config.fields import FolderOf, build, nearest
+from ser_kd.config.fields import FolderOf, UnknownKeyError, build, has_control_characters, nearest
 from ser_kd.config.run import Config
+from ser_kd.config.suggest import suggestion
 from ser_kd.errors import UserError
 
 
@@ -31,17 +33,33 @@ def load_config(recipe: str, overrides: Sequence[str] = ()) -> Config:
     path, table = _read_recipe(recipe)
     table.setdefault("name", path.stem)
     given: list[str] = []
+    teachers = list(table.get("teachers", {}))
     for override in overrides:
         key, separator, text = (part.strip() for part in override.partition("="))
         if not separator or not key:
             raise UserError(f"--set {override!r}: write it as section.key=value")
         _set_in(table, key.split("."), parse_value(text), override)
         given.append(f"{key}.")
+    if overrides:
+        _require_kinds(table, teachers)
 
     def folder_of(where: str) -> Path:
         return Path() if any(f"{where}.".startswith(key) for key in given) else path.parent
 
     return config_from_dict(table, folder_of)
+
+
+def _require_kinds(table: Mapping[str, Any], there: Sequence[str]) -> None:
+    """Settings of a teacher that the recipe does not have are none of a new one, but a slip."""
+    teachers = table.get("teachers", {})
+    for name in teachers if isinstance(teachers, Mapping) else ():
+        given = teachers[name]
+        if name not in there and isinstance(given, Mapping) and "kind" not in given:
+            raise UserError(
+                f"--set teachers.{name}: the recipe has no teacher {name!r}"
+                f"{nearest(name, there)}; its teachers: {', '.join(there) or 'none'}. A new one "
+                f"begins with --set teachers.{name}.kind=KIND"
+            )
 
 
 def recipe_names() -> list[str]:
@@ -56,7 +74,12 @@ def config_from_dict(table: Mapping[str, Any], folder_of: FolderOf = lambda _: N
     Raises:
         UserError: Unknown key, wrong type or a value out of range.
     """
-    config = build(Config, table, "", folder_of)
+    try:
+        config = build(Config, table, "", folder_of)
+    except UnknownKeyError as error:
+        where, key, known = error.where, error.key, error.known
+        hint = suggestion(where, key, known, Config, table)
+        raise UnknownKeyError(where, key, known, hint) from None
     config.check()
     return config
 
@@ -96,11 +119,18 @@ def config_to_dict(config: Config) -> dict[str, Any]:
 
 
 def parse_value(text: str) -> Any:
-    """The value of an override: as in TOML, or the bare word itself."""
+    """The value of an override: as in TOML, or the bare word itself.
+
+    Text in double quotes whose backslashes are no escapes of TOML, or make control characters, is
+    a Windows path, and taken as it is.
+    """
+    quoted = len(text) > 1 and text[0] == text[-1] == '"'
     try:
-        return tomllib.loads(f"value = {text}")["value"]
+        value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
-        return text
+        return text[1:-1] if quoted and "\\" in text else text
+    is_path = quoted and isinstance(value, str) and has_control_characters(value)
+    return text[1:-1] if is_path else value
 
 
 def _read_recipe(recipe: str) -> tuple[Path, dict[str, Any]]:
@@ -114,11 +144,24 @@ def _read_recipe(recipe: str) -> tuple[Path, dict[str, Any]]:
             )
         path = Path(str(resources.files("ser_kd") / "recipes" / f"{recipe}.toml"))
     try:
-        return path, tomllib.loads(path.read_text(encoding="utf-8"))
+        return path, tomllib.loads(_text(path))
     except FileNotFoundError:
         raise UserError(f"no recipe file {str(path)!r}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"recipe {str(path)!r} is not valid TOML: {error}") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"recipe {str(path)!r} is not UTF-8 text: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        hint = ""
+        if "escape" in str(error) or "hex" in str(error):
+            hint = "; a Windows path is written in single quotes, 'C:\\Users\\me', or with /"
+        raise UserError(f"recipe {str(path)!r} is not valid TOML: {error}{hint}") from None
+
+
+def _text(path: Path) -> str:
+    """A text file's content; Windows' editors may begin it with a mark, or write UTF-16."""
+    content = path.read_bytes()
+    utf_16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    text = content.decode("utf-16" if utf_16 else "utf-8-sig")
+    return text.replace("\r\n", "\n")
 
 
 def _set_in(table: dict[str, Any], keys: list[str], value: Any, override: str) -> None:

@@ -100,7 +100,10 @@ class Distiller(keras.Model):
         return self._log(*self._logs(self._batch(x, y, sample_weight, training=False)))
 
     def _batch(self, x: Any, y: dict[str, Any], sample_weight: Any, training: bool) -> Batch:
-        outputs = self.network(x, training=training)
+        # Whatever the network's precision: softmax and sums of 16 bits lose too much for a loss.
+        outputs = keras.tree.map_structure(
+            lambda output: keras.ops.cast(output, "float32"), self.network(x, training=training)
+        )
         further: Sequence[Any] = ()
         if self._extensions:
             outputs, further = outputs

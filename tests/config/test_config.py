@@ -244,7 +244,7 @@ def test_the_last_override_wins(recipe):
         ),
         (
             "teachers.new.folds=3",
-            "teachers.new needs a kind: one of logmel_ensemble, wav2vec2,",
+            "the recipe has no teacher 'new'.*teachers.new.kind=KIND",
         ),
         ("teachers.new=3", "teachers.new needs a kind"),
         ("teachers.new.kind=wav2vec", r"teachers.new.kind = 'wav2vec' \(did you mean 'wav2vec2'"),
@@ -330,7 +330,7 @@ def test_unknown_recipes_are_named(tmp_path):
     with pytest.raises(UserError, match=r"bad\.toml' is not valid TOML: .*line 1"):
         load_config(str(tmp_path / "bad.toml"))
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(UserError, match="is not valid TOML"):
+    with pytest.raises(UserError, match="is not UTF-8 text"):
         load_config(str(tmp_path / "binary.toml"))
 
 
@@ -345,3 +345,65 @@ def test_sizes_that_follow():
 def test_configs_cannot_be_changed():
     with pytest.raises(dataclasses.FrozenInstanceError):
         Config().fit.epochs = 3
+
+
+@pytest.mark.parametrize(
+    ("encoding", "ends"), [("utf-8-sig", "\n"), ("utf-8-sig", "\r\n"), ("utf-16", "\r\n")]
+)
+def test_recipes_of_windows_editors(tmp_path, encoding, ends):
+    text = f"[corpus]{ends}name = 'folder'{ends}data_dir = 'C:\\Users\\Jürgen'{ends}"
+    (tmp_path / "mine.toml").write_bytes(text.encode(encoding))
+    corpus = load_config(str(tmp_path / "mine.toml")).corpus
+    assert (corpus.name, corpus.data_dir.endswith("C:\\Users\\Jürgen")) == ("folder", True)
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ('"C:\\Users\\me"', "not valid TOML: .*in single quotes, 'C:"),
+        ('"D:\\xyz"', "not valid TOML: .*in single quotes"),
+        ('"D:\\new\\test"', r"corpus.data_dir = .* holds a line break.*'D:\\new\\test'"),
+    ],
+)
+def test_backslashes_of_windows_paths_in_a_recipe(tmp_path, path, message):
+    (tmp_path / "mine.toml").write_text(f"[corpus]\nname = 'folder'\ndata_dir = {path}\n")
+    with pytest.raises(UserError, match=message):
+        load_config(str(tmp_path / "mine.toml"))
+
+
+@pytest.mark.parametrize("quote", ['"', "'", ""])
+@pytest.mark.parametrize("path", ["C:\\Users\\me", "D:\\new\\test", "D:\\xyz", "\\\\server\\share"])
+def test_backslashes_of_windows_paths_in_an_override(quote, path):
+    override = f"corpus.metadata_dir={quote}{path}{quote}"
+    assert load_config("demo", [override]).corpus.metadata_dir.endswith(path.removeprefix("\\\\"))
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [
+        ("epochs", "'fit.epochs' or 'teachers.ensemble.fit.epochs'"),
+        ("student.epochs", "'fit.epochs' or 'teachers.ensemble.fit.epochs'"),
+        ("teachers.ensemble.epochs", "'teachers.ensemble.fit.epochs'"),
+        ("lr", "'fit.learning_rate' or"),
+        ("fit.lr", "'learning_rate'"),
+        ("batch", "'fit.batch_size' or"),
+        ("corpus.path", "'data_dir'"),
+        ("data_dir", "'corpus.data_dir'"),
+        ("widht", "'student.width'"),
+        ("augment.noise", "'noise_snr_db'"),
+    ],
+)
+def test_what_a_wrong_name_was_meant_to_be(key, meant):
+    with pytest.raises(UserError) as error:
+        load_config("crema_d_cpu", [f"{key}=1"])
+    assert f"unknown key '{key}' (did you mean {meant}" in str(error.value)
+
+
+def test_no_setting_is_like_it():
+    with pytest.raises(UserError, match="unknown key 'zzz'; known here: name, seed"):
+        load_config("crema_d_cpu", ["zzz=1"])
+
+
+def test_a_new_teacher_may_have_its_kind_last():
+    overrides = ["teachers.more.folds=3", "teachers.more.kind=prosodic"]
+    assert load_config("crema_d_cpu", overrides).teachers["more"].folds == 3

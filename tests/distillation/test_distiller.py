@@ -380,3 +380,20 @@ def test_sample_weights_and_missing_labels_multiply(x, y, weight):
     repeated = {name: values[rows] for name, values in y.items()}
     expected = model.evaluate(x[rows], repeated, len(rows), verbose=0, return_dict=True)
     assert log == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "float16", "mixed_bfloat16"])
+def test_a_student_of_16_bits_learns_and_logs_the_loss_of_its_logits(x, y, policy):
+    keras.utils.set_random_seed(1)
+    inputs = keras.Input((FEATURES,))
+    logits = keras.layers.Dense(CLASSES, dtype=policy)(inputs)
+    student = keras.Model(inputs, logits)
+    distiller = Distiller(student, terms=[LabelTerm(0.5), LogitTerm(0.5, 2.0)])
+    distiller.compile(optimizer=keras.optimizers.SGD(0.1), jit_compile=False)
+    figures = distiller.evaluate(x, y, verbose=0, return_dict=True, batch_size=CLIPS)
+    values = np.asarray(keras.ops.cast(student(x), "float32"))
+    log_probs = values - np.log(np.exp(values).sum(axis=1, keepdims=True))
+    expected = -(y["labels"] * log_probs).sum(axis=1).mean()
+    assert figures["label_loss"] == pytest.approx(expected, rel=1e-5)
+    history = distiller.fit(x, y, epochs=5, verbose=0).history["loss"]
+    assert history[-1] < history[0]
