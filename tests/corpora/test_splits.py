@@ -165,8 +165,9 @@ def test_clips_are_dealt_evenly_by_class_whoever_speaks() -> None:
 
 @pytest.mark.parametrize("folds", [3, 4, 5])
 @pytest.mark.parametrize(
-    ("counts", "message"), [({"a": 5, "b": 5}, r"2 speakers \(a, b\)"), ({"a": 9}, r"1 speaker \(a\)")]
-)  # fmt: skip
+    ("counts", "message"),
+    [({"a": 5, "b": 5}, r"2 speakers \(a, b\)"), ({"a": 9}, r"1 speaker \(a\)")],
+)
 def test_too_few_speakers_is_one_message_with_the_ways_out(
     folds: int, counts: dict[str, int], message: str
 ) -> None:
@@ -205,7 +206,7 @@ def test_a_split_by_clip(tmp_path: Path) -> None:
 def test_classes_that_a_part_lacks_are_named() -> None:
     parts = {"train": ["joy"], "validation": ["joy", "rage"], "test": []}
     assert class_gaps(parts, ("joy", "rage")) == [
-        "no train clip of rage: they cannot be learned, and their recall counts as 0"
+        "no training clip of rage: they cannot be learned, and their recall counts as 0"
     ]
     assert class_gaps({"train": ["joy"], "test": ["joy"]}, ("joy", "rage"))[1] == (
         "no test clip of rage: UA is over the other classes"
