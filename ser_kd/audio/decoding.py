@@ -13,7 +13,7 @@ import soxr
 
 from ser_kd.audio import ffmpeg
 from ser_kd.errors import UserError
-from ser_kd.registry import load_object
+from ser_kd.registry import MissingPackageError, load_object
 
 Waveform = npt.NDArray[np.float32]
 
@@ -22,6 +22,7 @@ _INT16 = np.float32(32_768)
 # -80 dB below full scale: three steps of 16-bit audio, the residue of a codec, but no recording.
 _SILENCE_PEAK = 1e-4
 _GIT_LFS_POINTER = b"version https://git-lfs"
+_READ_WITH_PYAV, _PYAV_ERROR = "ser_kd.audio.pyav:read_mono", "ser_kd.audio.pyav:PyAVError"
 _DECODE_TENSORFLOW_IO = "ser_kd.audio.tensorflow_io:decode_tensorflow_io"
 
 
@@ -49,7 +50,7 @@ def decode(
 
     Args:
         path: WAV, FLAC, Ogg or MP3, any rate, any number of channels (their mean is taken); M4A
-            and others of ``ser_kd.audio.ffmpeg`` where ffmpeg is installed.
+            and others of ``ser_kd.audio.ffmpeg`` where PyAV (extra aac) or ffmpeg is installed.
         sample_rate_hz: Of the result. Resampling is soxr's HQ, librosa's default.
         decoder: ``soundfile``; ``tensorflow_io`` is for the classic environment only, and reads
             less: no 64-bit, companded or compressed WAV, no Opus, and no file that is cut off.
@@ -73,8 +74,8 @@ def decode(
     except OSError as error:
         raise AudioError(f"{path}: cannot be read ({error.strerror})") from None
     if decoder == "soundfile":
-        through_ffmpeg = path.suffix.lower() in ffmpeg.SUFFIXES
-        waveform, rate_hz = (_decode_ffmpeg if through_ffmpeg else _decode_soundfile)(path)
+        of_phones = path.suffix.lower() in ffmpeg.SUFFIXES
+        waveform, rate_hz = (_decode_phone_format if of_phones else _decode_soundfile)(path)
     elif decoder == "tensorflow_io":
         waveform, rate_hz = _tensorflow_io()(path)
     else:
@@ -110,6 +111,18 @@ def _tensorflow_io() -> Callable[[Path], tuple[Waveform, int]]:
             "environment (constraints/classic.txt), or use 'soundfile'"
         ) from None
     return decoder
+
+
+def _decode_phone_format(path: Path) -> tuple[Waveform, int]:
+    """What libsndfile does not read: with PyAV where it is installed, else the program ffmpeg."""
+    try:
+        read_mono: Callable[[Path], tuple[Waveform, int]] = load_object(_READ_WITH_PYAV)
+    except MissingPackageError:
+        return _decode_ffmpeg(path)
+    try:
+        return read_mono(path)
+    except load_object(_PYAV_ERROR) as error:
+        raise AudioError(f"{path}: not readable as audio ({error})") from None
 
 
 def _decode_ffmpeg(path: Path) -> tuple[Waveform, int]:
