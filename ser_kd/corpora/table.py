@@ -10,7 +10,7 @@ import io
 import re
 import unicodedata
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,7 @@ _BYTE_ORDER_MARKS = (
     (b"\xff\xfe", "utf-16"),
     (b"\xfe\xff", "utf-16"),
 )
+_SHOWN = 200
 _LATIN_1 = "latin-1"  # reads any bytes
 _LINE_END = re.compile(r"\r\n|\r|\n")
 
@@ -71,7 +72,7 @@ def read_table(
     if missing:
         raise lines.error(
             f" has no column {', '.join(map(repr, missing))}; its columns are "
-            f"{_listed(lines.header)}"
+            f"{listed(lines.header)}"
         )
     twice = [name for name in columns if name and columns.count(name) > 1]
     if twice:
@@ -215,8 +216,10 @@ def _of_quotes(message: str) -> str:
     return message
 
 
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(name or "''" for name in names) or "none"
+def listed(names: Iterable[str]) -> str:
+    """Names of columns for a message of one line."""
+    text = " ".join((", ".join(name or "''" for name in names) or "none").split())
+    return text if len(text) <= _SHOWN else text[:_SHOWN] + " ..."
 
 
 def folded_name(name: str) -> str:
