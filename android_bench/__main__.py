@@ -2,7 +2,7 @@
 
 import sys
 
-from ser_kd.commands.bench import main
+from ser_kd.commands.main import run_alone
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_alone("bench"))

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import soxr
 
 from ser_kd.audio.decoding import decode
+from ser_kd.audio.full_scale import is_full_scale
 from ser_kd.errors import UserError
 from ser_kd.inference.predictor import Prediction, Predictor, default_model, find_model
 from ser_kd.registry import load_object
@@ -59,7 +60,8 @@ class Model:
         probabilities are averaged.
 
         Args:
-            samples: ``[samples]``, one channel: floats in -1..1, or int16. Louder is clipped.
+            samples: ``[samples]``, one channel: floats in -1..1, or int16. Floats up to
+                8 are clipped, beyond that they are an error.
             rate_hz: Of the samples, 1,000 to 1,000,000 Hz. Resampling is soxr's HQ.
             voice: What is known of who speaks.
 
@@ -229,5 +231,9 @@ def _as_float(samples: Samples) -> npt.NDArray[np.float32]:
             f"samples[{place}] is {array[place]}: finite numbers are needed; repair the recording, "
             "or numpy.nan_to_num(samples)"
         )
-    with np.errstate(over="ignore"):  # beyond float32: loud anyway
-        return array.astype(np.float32).clip(-1e6, 1e6)
+    if not is_full_scale(array):
+        raise UserError(
+            f"samples reach {np.abs(array).max():.4g}: floats in -1..1 are needed; divide by full "
+            "scale, such as samples / 32768 of 16 bits"
+        )
+    return array.astype(np.float32)

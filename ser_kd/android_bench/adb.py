@@ -7,8 +7,9 @@ import re
 import shutil
 import subprocess
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ser_kd.android_bench.errors import BenchError
@@ -35,11 +36,57 @@ class Output:
 
 @dataclass(frozen=True)
 class Listed:
-    """A line of ``adb devices -l``: state is ``device`` when it can be used."""
+    """A line of ``adb devices -l``.
+
+    Attributes:
+        serial: May hold spaces; ``(no serial number)`` where the device has none.
+        state: ``device`` when it can be used.
+        model: Empty where adb does not say it.
+        transport: adb's own number of the connection, until it is unplugged; empty in old versions.
+        alone: Whether the serial names this one device.
+    """
 
     serial: str
     state: str
     model: str
+    transport: str = ""
+    alone: bool = True
+
+    @property
+    def selector(self) -> tuple[str, ...]:
+        """Adb's arguments that name it: its serial, which outlives a lost cable, where that can."""
+        if (self.alone and self.serial != _NO_SERIAL) or not self.transport:
+            return ("-s", self.serial)
+        return ("-t", self.transport)
+
+    @property
+    def name(self) -> str:
+        """What ``--device`` takes for it."""
+        return self.serial if self.selector[0] == "-s" else f"transport_id:{self.transport}"
+
+    @classmethod
+    def parse(cls, line: str) -> "Listed | None":
+        """Reads a line; None: it is none of a device."""
+        match = _LINE.match(line)
+        if not match:
+            return None
+        model = re.search(r"\bmodel:(\S+)", match["rest"])
+        transport = re.search(r"\btransport_id:(\d+)", match["rest"])
+        return cls(
+            match["serial"],
+            match["state"],
+            model[1] if model else "",
+            transport[1] if transport else "",
+        )
+
+
+_NO_SERIAL = "(no serial number)"
+# Serials of wireless devices hold spaces: "adb-X (2)._adb-tls-connect._tcp". What follows a state
+# is nothing, "key:value"s, or of "no permissions" an explanation. "* daemon started" is no device.
+_LINE = re.compile(
+    r"(?P<serial>[^\s*].*?)\s+(?P<state>no permissions|no device|[a-z]+)"
+    r"(?P<rest>(?<=no permissions).*|(?:\s+\w+:\S+)*\s*)$"
+)
 
 
 def find_adb(given: Path | str | None = None) -> Path:
@@ -75,13 +122,13 @@ def _bundled_adb() -> str | None:
 
 
 class Adb:
-    """An adb client, for one device once ``serial`` is set."""
+    """An adb client, for one device once ``selector`` names it."""
 
-    def __init__(self, path: Path, serial: str | None = None) -> None:
-        self.path, self.serial = path, serial
+    def __init__(self, path: Path, selector: Sequence[str] = ()) -> None:
+        self.path, self.selector = path, tuple(selector)
 
     def run(self, *arguments: str, timeout: float = QUICK_SECONDS) -> Output:
-        """Runs ``adb [-s SERIAL] arguments``.
+        """Runs ``adb [-s SERIAL | -t TRANSPORT] arguments``.
 
         Args:
             arguments: For adb.
@@ -90,7 +137,7 @@ class Adb:
         Raises:
             BenchError: adb cannot be started.
         """
-        command = [str(self.path), *(["-s", self.serial] if self.serial else []), *arguments]
+        command = [str(self.path), *self.selector, *arguments]
         # Files, not pipes: an adb server that this call starts inherits them and would keep a
         # pipe open. A session of its own: Ctrl-C must not reach adb, which still has to clean up.
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
@@ -143,14 +190,9 @@ class Adb:
         if not header:
             what = "it did not answer in time" if output.rc is None else output.message
             raise BenchError(f"the adb server does not start: {what}")
-        found = []
-        for line in listing.splitlines():
-            # "SERIAL   no permissions (user in plugdev group; ...)": a state of several words
-            match = re.match(r"(\S+)\s+(no permissions|\S+)(.*)", line)
-            if match:
-                model = re.search(r"\bmodel:(\S+)", match[3])
-                found.append(Listed(match[1], match[2], model[1] if model else ""))
-        return found
+        found = [device for line in listing.splitlines() if (device := Listed.parse(line))]
+        times = Counter(device.serial for device in found)
+        return [replace(device, alone=times[device.serial] == 1) for device in found]
 
 
 _STATES = {
@@ -164,37 +206,37 @@ _STATES = {
 }
 
 
-def choose(listed: Sequence[Listed], serial: str | None, ask: bool) -> str:
+def choose(listed: Sequence[Listed], wanted: str | None, ask: bool) -> Listed:
     """Which device to use.
 
     Args:
         listed: What is plugged in.
-        serial: The user's wish.
+        wanted: The user's wish: a serial, or ``transport_id:N`` where devices share one.
         ask: Whether somebody sits there who can answer.
 
     Raises:
         BenchError: None, not the one that was wished for, not ready, or several and nobody to ask.
     """
-    if serial:
-        named = [device for device in listed if device.serial == serial]
+    if wanted:
+        named = [device for device in listed if wanted in (device.serial, device.name)]
         if not named:
-            there = ", ".join(device.serial for device in listed) or "none"
-            raise BenchError(f"there is no device {serial} (there: {there})")
+            there = ", ".join(device.name for device in listed) or "none"
+            raise BenchError(f"there is no device {wanted} (there: {there})")
         listed = named
     ready = [device for device in listed if device.state == "device"]
     if len(ready) == 1:
-        return ready[0].serial
+        return ready[0]
     if not ready and listed:
         first = listed[0]
         raise BenchError(
-            f"{first.serial} is {first.state}: {_STATES.get(first.state, 'wait until it is ready')}"
+            f"{first.name} is {first.state}: {_STATES.get(first.state, 'wait until it is ready')}"
         )
     if not ready:
         raise BenchError(
             "no device: plug a phone in with USB debugging switched on, or start an emulator "
             "(docs/phone.md)"
         )
-    names = [f"{device.serial} ({device.model or 'no name'})" for device in ready]
+    names = [f"{device.name} ({device.model or 'no name'})" for device in ready]
     if not ask:
         raise BenchError(f"several devices, choose one with --device: {', '.join(names)}")
     for number, name in enumerate(names, 1):
@@ -202,7 +244,7 @@ def choose(listed: Sequence[Listed], serial: str | None, ask: bool) -> str:
     answer = input(f"which one? [1-{len(names)}] ").strip()
     if not answer.isdigit() or not 1 <= int(answer) <= len(names):
         raise BenchError(f"{answer!r} is none of 1 to {len(names)}")
-    return ready[int(answer) - 1].serial
+    return ready[int(answer) - 1]
 
 
 def hash_file(path: Path) -> str:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from ser_kd.android_bench.adb import QUICK_SECONDS, Adb, hash_file
+from ser_kd.android_bench.adb import QUICK_SECONDS, Adb, Listed, hash_file
 from ser_kd.android_bench.errors import BenchError, DeviceLostError
 
 _PUSH_BYTES_PER_SECOND = 500_000  # a slow cable; a lower bound, for the timeout only
@@ -42,9 +42,9 @@ class ShellOutput:
 class Device:
     """One device that is plugged in and ready."""
 
-    def __init__(self, adb: Adb, serial: str) -> None:
-        self.adb = Adb(adb.path, serial)
-        self.serial = serial
+    def __init__(self, adb: Adb, listed: Listed) -> None:
+        self.adb = Adb(adb.path, listed.selector)
+        self.serial = listed.serial
 
     @cached_property
     def features(self) -> frozenset[str]:

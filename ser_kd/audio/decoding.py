@@ -1,17 +1,20 @@
 """Decoding, resampling, 16-bit samples and digital silence: the only definition of each."""
 
+import io
 import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
 import numpy as np
 import numpy.typing as npt
 import soundfile
 import soxr
 
-from ser_kd.audio import ffmpeg
+from ser_kd.audio import ffmpeg, wav_header
+from ser_kd.audio.channels import ChannelPowers, mixed
+from ser_kd.audio.full_scale import at_full_scale
 from ser_kd.errors import UserError
 from ser_kd.registry import MissingPackageError, load_object
 
@@ -22,7 +25,7 @@ _INT16 = np.float32(32_768)
 # -80 dB below full scale: three steps of 16-bit audio, the residue of a codec, but no recording.
 _SILENCE_PEAK = 1e-4
 _GIT_LFS_POINTER = b"version https://git-lfs"
-_READ_WITH_PYAV, _PYAV_ERROR = "ser_kd.audio.pyav:read_mono", "ser_kd.audio.pyav:PyAVError"
+_READ_WITH_PYAV, _PYAV_ERROR = "ser_kd.audio.pyav:read_channels", "ser_kd.audio.pyav:PyAVError"
 _DECODE_TENSORFLOW_IO = "ser_kd.audio.tensorflow_io:decode_tensorflow_io"
 
 
@@ -50,7 +53,10 @@ def decode(
 
     Args:
         path: WAV, FLAC, Ogg or MP3, any rate, any number of channels (their mean is taken); M4A
-            and others of ``ser_kd.audio.ffmpeg`` where PyAV (extra aac) or ffmpeg is installed.
+            and others of ``ser_kd.audio.ffmpeg`` where PyAV (extra aac) or ffmpeg is installed. Of
+            a WAV whose data size was never written (0 or -1), all that follows is sound. Which
+            channels make the mean: ``ser_kd.audio.channels``; integers stored as floats:
+            ``full_scale``.
         sample_rate_hz: Of the result. Resampling is soxr's HQ, librosa's default.
         decoder: ``soundfile``; ``tensorflow_io`` is for the classic environment only, and reads
             less: no 64-bit, companded or compressed WAV, no Opus, and no file that is cut off.
@@ -63,6 +69,8 @@ def decode(
         UserError: the decoder is unknown or not installed.
     """
     path = Path(path)
+    if path.is_dir():
+        raise AudioError(f"{path}: a folder; name the audio files in it")
     if not path.is_file():
         raise AudioError(f"{path}: no such file")
     try:
@@ -84,6 +92,10 @@ def decode(
         raise AudioError(f"{path}: holds no samples")
     if not np.isfinite(waveform).all():
         raise AudioError(f"{path}: holds samples that are not finite numbers")
+    try:
+        waveform = at_full_scale(waveform, str(path))
+    except ValueError as error:
+        raise AudioError(f"{path}: {error}") from None
     if rate_hz != sample_rate_hz:
         waveform = soxr.resample(waveform, rate_hz, sample_rate_hz, quality="HQ")
         if not waveform.size:
@@ -116,13 +128,16 @@ def _tensorflow_io() -> Callable[[Path], tuple[Waveform, int]]:
 def _decode_phone_format(path: Path) -> tuple[Waveform, int]:
     """What libsndfile does not read: with PyAV where it is installed, else the program ffmpeg."""
     try:
-        read_mono: Callable[[Path], tuple[Waveform, int]] = load_object(_READ_WITH_PYAV)
+        read_channels: Callable[[Path], tuple[Waveform, int]] = load_object(_READ_WITH_PYAV)
     except MissingPackageError:
         return _decode_ffmpeg(path)
     try:
-        return read_mono(path)
+        samples, rate_hz = read_channels(path)
     except load_object(_PYAV_ERROR) as error:
         raise AudioError(f"{path}: not readable as audio ({error})") from None
+    powers = ChannelPowers()
+    powers.add(samples)
+    return mixed(samples, powers.chosen()), rate_hz
 
 
 def _decode_ffmpeg(path: Path) -> tuple[Waveform, int]:
@@ -136,14 +151,42 @@ def _decode_ffmpeg(path: Path) -> tuple[Waveform, int]:
 
 
 def _decode_soundfile(path: Path) -> tuple[Waveform, int]:
+    waveform, rate_hz = _read_sound(path, path)
+    if not waveform.size and (mended := wav_header.with_unsized_sound(path)) is not None:
+        return _read_sound(io.BytesIO(mended), path)
+    return waveform, rate_hz
+
+
+def _read_sound(source: Path | BinaryIO, path: Path) -> tuple[Waveform, int]:
+    """One channel; where the mean of all is not the sound (``channels``), it is read again."""
+    powers = ChannelPowers()
+    waveform, rate_hz = _read_channels(source, path, None, powers)
+    chosen = powers.chosen()
+    if chosen is not None:
+        if not isinstance(source, Path):
+            source.seek(0)
+        waveform, _ = _read_channels(source, path, chosen)
+    return waveform, rate_hz
+
+
+def _read_channels(
+    source: Path | bytes | BinaryIO,
+    path: Path,
+    chosen: npt.NDArray[np.intp] | None,
+    powers: ChannelPowers | None = None,
+) -> tuple[Waveform, int]:
     blocks: list[Waveform] = []
     try:
-        # As bytes: a name that is not UTF-8 would be refused. Windows has none.
-        with soundfile.SoundFile(path if os.name == "nt" else os.fsencode(path)) as file:
+        # A path as bytes: a name that is not UTF-8 would be refused. Windows has none.
+        if isinstance(source, Path) and os.name != "nt":
+            source = os.fsencode(source)
+        with soundfile.SoundFile(source) as file:
             # In blocks: long many-channel files stay small in memory, and a damaged header that
             # promises 2^63 frames does no harm.
             while len(block := file.read(_BLOCK_FRAMES, dtype="float32", always_2d=True)):
-                blocks.append(block.mean(axis=1, dtype=np.float32))
+                blocks.append(mixed(block, chosen))
+                if powers is not None and block.shape[1] > 1:
+                    powers.add(block)
             rate_hz = int(file.samplerate)
     except soundfile.LibsndfileError as error:
         raise AudioError(f"{path}: not readable as audio ({error.error_string})") from None

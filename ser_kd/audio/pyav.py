@@ -1,6 +1,6 @@
 """Reading AAC and other formats of phones with PyAV, which brings FFmpeg's libraries (extra aac).
 
-Imported only where such a file is read: ``registry.load_object("ser_kd.audio.pyav:read_mono")``.
+Imported only where such a file is read, through ``registry.load_object``.
 """
 
 from pathlib import Path
@@ -13,11 +13,11 @@ class PyAVError(Exception):
     """The file holds no audio that can be read; the message says why."""
 
 
-def read_mono(path: Path) -> tuple[np.ndarray, int]:
+def read_channels(path: Path) -> tuple[np.ndarray, int]:
     """The first audio stream of a file.
 
     Returns:
-        float32 [samples], the mean of its channels at its own rate, and that rate in Hz.
+        float32 [samples, channels] at its own rate, and that rate in Hz.
 
     Raises:
         PyAVError: There is none, or it is damaged.
@@ -32,13 +32,8 @@ def read_mono(path: Path) -> tuple[np.ndarray, int]:
             rate_hz = int(stream.rate)
             as_float = av.AudioResampler(format="fltp")
             for frame in container.decode(stream):
-                blocks += [_mean(part) for part in as_float.resample(frame)]
-            blocks += [_mean(part) for part in as_float.resample(None)]
+                blocks += [part.to_ndarray().T for part in as_float.resample(frame)]
+            blocks += [part.to_ndarray().T for part in as_float.resample(None)]
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise PyAVError(getattr(error, "strerror", None) or str(error)) from None
-    return np.concatenate(blocks) if blocks else np.zeros(0, np.float32), rate_hz
-
-
-def _mean(frame: "av.AudioFrame") -> np.ndarray:
-    mean: np.ndarray = frame.to_ndarray().mean(axis=0, dtype=np.float32)
-    return mean
+    return np.concatenate(blocks) if blocks else np.zeros((0, 1), np.float32), rate_hz

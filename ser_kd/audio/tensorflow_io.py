@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from ser_kd.audio.channels import ChannelPowers, mixed
 from ser_kd.audio.decoding import AudioError, Waveform
 from ser_kd.errors import UserError
 
@@ -55,7 +56,9 @@ def decode_tensorflow_io(path: Path) -> tuple[Waveform, int]:
         samples = (samples.astype(np.float32) - 128) / 128
     elif np.issubdtype(samples.dtype, np.integer):  # 24 bits arrive as the upper ones of 32
         samples = samples.astype(np.float32) / -float(np.iinfo(samples.dtype).min)
-    return samples.mean(axis=1, dtype=np.float32), rate_hz
+    powers = ChannelPowers()
+    powers.add(samples)
+    return mixed(samples, powers.chosen()), rate_hz
 
 
 def _wav_format(path: Path) -> tuple[int, int, bool]:

@@ -65,7 +65,7 @@ def _run(arguments: list[str]) -> int:
     for flag in extra:
         if not re.match(r"--\w+=", flag):
             raise BenchError(f"{flag!r}: the tool's flags have the form --name=value")
-    args = _parser().parse_args(own)
+    args = _parser().parse_intermixed_args(own)
     if args.parse:
         return session.parse_files(args.parse)
     if (args.fetch_binary or "").endswith(".tflite"):

@@ -1,9 +1,12 @@
 """What every command has in common: errors of the user are one line, never a stack trace."""
 
+import codecs
 import errno
 import importlib.abc
 import importlib.machinery
 import importlib.util
+import io
+import json
 import logging
 import os
 import sys
@@ -13,6 +16,8 @@ from types import ModuleType
 from ser_kd.errors import UserError
 from ser_kd.quiet import stderr_held
 from ser_kd.registry import missing_extra
+
+_ESCAPE = "ser_kd.escape"
 
 
 def guarded(main: Callable[[], int]) -> int:
@@ -54,6 +59,24 @@ def guarded(main: Callable[[], int]) -> int:
     finally:
         quiet.remove()
     return 2
+
+
+def print_any_character() -> None:
+    """What the terminal's encoding lacks is printed as JSON escapes it.
+
+    So a file's name or a label never ends a command (Windows' cp1252, ``LANG=C``, names that are
+    not UTF-8), and JSON stays JSON.
+    """
+    codecs.register_error(_ESCAPE, _escaped)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=_ESCAPE)
+
+
+def _escaped(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return json.dumps(error.object[error.start : error.end])[1:-1], error.end
 
 
 def _complain(message: str) -> None:

@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ser_kd.commands.arguments import label_map
+from ser_kd.commands.checks import check_corpus
+from ser_kd.config import CorpusConfig
+from ser_kd.corpora import find_reader
 from ser_kd.errors import UserError
 from ser_kd.progress import never_silent, say
 
@@ -84,7 +87,9 @@ def run(arguments: argparse.Namespace) -> int:
     from ser_kd.inference.predictor import default_model, find_model
 
     model = find_model(arguments.model) if arguments.model else default_model()
-    _check(arguments, model)
+    # Not beside the default model: that would be among the installed packages.
+    out = arguments.out or (model.parent if arguments.model else Path()) / "evaluation"
+    _check(arguments, model, out)
     from ser_kd import files
     from ser_kd.evaluation.clips import Choice
     from ser_kd.evaluation.html_report.page import write_report
@@ -94,15 +99,6 @@ def run(arguments: argparse.Namespace) -> int:
 
     # With --json nothing but the JSON is on stdout.
     with contextlib.redirect_stdout(sys.stderr if arguments.json else sys.stdout), never_silent():
-        # Not beside the default model: that would be among the installed packages.
-        beside = model.parent if arguments.model else Path()
-        out = arguments.out or beside / "evaluation"
-        if out.exists() and not out.is_dir():
-            raise UserError(f"--out {out} is a file: name a folder")
-        if (out / "config.json").exists():
-            raise UserError(
-                f"--out {out} is a run's folder, whose eval.json tells of all its models"
-            )
         found = evaluate_model(
             model,
             Choice(
@@ -131,22 +127,34 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _check(arguments: argparse.Namespace, model: Path) -> None:
+def _check(arguments: argparse.Namespace, model: Path, out: Path) -> None:
     """What can be said before anything large is imported.
 
     Raises:
-        UserError: There is no such model, corpus, split or folder.
+        UserError: There is no such model, corpus, split, folder or file, or ``out`` is none.
     """
-    from ser_kd.corpora import find_reader
     from ser_kd.evaluation.clips import SPLITS, split_cross
+    from ser_kd.evaluation.run_folder import find_run_dir
 
     if not model.is_file():
         raise UserError(f"{model}: no such model")
+    if out.exists() and not out.is_dir():
+        raise UserError(f"--out {out} is a file: name a folder")
+    if (out / "config.json").exists():
+        raise UserError(f"--out {out} is a run's folder, whose eval.json tells of all its models")
     if arguments.split is not None and arguments.split not in SPLITS:
         raise UserError(f"unknown split {arguments.split!r}: use {', '.join(SPLITS)}")
     if arguments.corpus is not None:
         find_reader(arguments.corpus)
+        if arguments.data_dir or find_run_dir(model) is None:
+            check_corpus(CorpusConfig(arguments.corpus, data_dir=arguments.data_dir or ""))
     folders = [arguments.data_dir, *(split_cross(item)[1] for item in arguments.cross)]
     for folder in folders:
         if folder and not Path(folder).expanduser().exists():
             raise UserError(f"data folder {folder} does not exist: check the path")
+    for path in arguments.teacher:
+        if not path.is_file():
+            raise UserError(f"no predictions file {str(path)!r}")
+    for path in arguments.against:
+        if not path.exists():
+            raise UserError(f"{path}: no such model")

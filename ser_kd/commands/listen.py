@@ -76,6 +76,9 @@ def run(arguments: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         lost = f"; sound was lost {microphone.lost} times" if microphone.lost else ""
         seconds = recorded_samples / microphone.rate_hz
+        if microphone.dropped_samples:
+            dropped = microphone.dropped_samples / microphone.rate_hz
+            lost += f"; {dropped:.1f} s were dropped: the model is slower than the microphone"
         print(f"\nstopped after {seconds:.1f} s{lost}", file=sys.stderr)
         if loop:
             print(loop, file=sys.stderr)

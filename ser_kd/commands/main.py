@@ -6,7 +6,8 @@ import sys
 from collections.abc import Sequence
 
 from ser_kd import __version__
-from ser_kd.commands.cli import guarded
+from ser_kd.commands.cli import guarded, print_any_character
+from ser_kd.errors import UserError
 
 COMMANDS = {
     "train": "from a folder of speech to a phone-ready file",
@@ -28,6 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
+    print_any_character()
     if given[:1] == ["bench"]:  # has flags of its own behind --, and needs nothing but Python
         status: int = importlib.import_module("ser_kd.commands.bench").main(given[1:])
         return status
@@ -35,26 +37,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(given: Sequence[str]) -> int:
+    if not given or given[0] not in COMMANDS:
+        _overview().parse_args(given)  # prints help or version, or says what is wrong
+        raise UserError(f"the command comes first: ser-kd {' | '.join(COMMANDS)}")
+    module = importlib.import_module(f"ser_kd.commands.{given[0]}")
+    parser = argparse.ArgumentParser(
+        prog=f"ser-kd {given[0]}",
+        description=module.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    module.add_arguments(parser)
+    # Intermixed: an option may also stand between two files.
+    status: int = module.run(parser.parse_intermixed_args(given[1:]))
+    return status
+
+
+def _overview() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="ser-kd", description=__doc__)
     parser.add_argument("--version", action="version", version=__version__)
-    chosen = next((item for item in given if not item.startswith("-")), "")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, summary in COMMANDS.items():
-        if name != chosen:
-            commands.add_parser(name, help=summary)
-            continue
-        module = importlib.import_module(f"ser_kd.commands.{name}")
-        command = commands.add_parser(
-            name,
-            help=summary,
-            description=module.__doc__,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        module.add_arguments(command)
-        command.set_defaults(run=module.run)
-    parsed = parser.parse_args(given)
-    status: int = parsed.run(parsed)
-    return status
+        commands.add_parser(name, help=summary)
+    return parser
 
 
 def run_alone(name: str, arguments: Sequence[str] | None = None) -> int:

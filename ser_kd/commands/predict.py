@@ -97,6 +97,8 @@ def run(arguments: argparse.Namespace) -> int:
         place = next((at for at in (0, -1) if _names_model(paths[at])), None)
         given = None if place is None else paths.pop(place)
     if not paths:
+        if given is not None and _is_empty_folder(given):
+            raise UserError(f"{given} holds neither audio nor a model")
         raise UserError(f"which audio files? Give them beside the model {given}")
     model = find_model(given) if given else default_model()
     if not model.is_file():
@@ -142,18 +144,33 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _names_model(path: Path) -> bool:
     """Whether a path is a model's: a folder is one if it holds a model, or no audio either."""
-    from ser_kd.corpora.listing import audio_files
-    from ser_kd.inference.predictor import STUDENTS, find_model
+    from ser_kd.inference.predictor import STUDENTS
 
     if not path.is_dir():
         return path.suffix in STUDENTS
+    return _holds_model(path) or not _holds_audio(path)
+
+
+def _is_empty_folder(path: Path) -> bool:
+    return path.is_dir() and not _holds_model(path) and not _holds_audio(path)
+
+
+def _holds_model(folder: Path) -> bool:
+    from ser_kd.inference.predictor import find_model
+
     try:
-        find_model(path)
+        find_model(folder)
     except UserError:
-        try:
-            audio_files(path)
-        except UserError:
-            return True
+        return False
+    return True
+
+
+def _holds_audio(folder: Path) -> bool:
+    from ser_kd.corpora.listing import audio_files
+
+    try:
+        audio_files(folder)
+    except UserError:
         return False
     return True
 

@@ -5,9 +5,10 @@ import argparse
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command line of ``ser-kd teacher``."""
-    actions = parser.add_subparsers(required=True, metavar="ACTION")
-    inspect = actions.add_parser("inspect", help="say what a checkpoint is, and whether it loads")
-    inspect.add_argument(
+    parser.add_argument(
+        "action", choices=["inspect"], help="say what a checkpoint is, and whether it loads"
+    )
+    parser.add_argument(
         "checkpoint",
         help="a folder, or a name on the hub such as facebook/wav2vec2-base (name@revision)",
     )

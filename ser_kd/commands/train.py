@@ -13,6 +13,7 @@ from ser_kd.commands.checks import check_corpus, check_run_dir
 from ser_kd.config import Config, load_config, recipe_names
 from ser_kd.errors import UserError
 from ser_kd.progress import never_silent
+from ser_kd.students.weights_file import require_weights_file
 
 _OWN_FOLDER = "own_folder"
 
@@ -67,6 +68,8 @@ def run(arguments: argparse.Namespace) -> int:
     """
     config = _config(arguments)
     check_corpus(config.corpus)
+    if config.student.initial_weights:
+        require_weights_file(Path(config.student.initial_weights).expanduser())
     check_run_dir(arguments.run_dir)
     # Late: a wrong argument should not wait for TensorFlow.
     if arguments.dry_run:

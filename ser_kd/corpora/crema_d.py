@@ -62,6 +62,11 @@ FLAWED = {
 }
 
 
+def is_name(stem: str) -> bool:
+    """Whether a file's name, without suffix, is that of a clip of CREMA-D."""
+    return _NAME.fullmatch(stem) is not None
+
+
 def read(folder: Path, metadata_dir: Path | None) -> Found:
     """Reads CREMA-D from its WAV folder, or from the checkout that holds ``AudioWAV/``.
 

@@ -16,7 +16,7 @@ from ser_kd.audio.logmel import LogMel
 from ser_kd.config import AudioConfig, LogMelConfig
 from ser_kd.corpora.clip import Clip
 from ser_kd.errors import UserError
-from ser_kd.progress import track
+from ser_kd.progress import say, track
 
 _DECODING_THREADS = 4
 
@@ -138,6 +138,7 @@ def load_waveforms(
         files.write_json(
             index_path, {"ids": ids, "offsets": arrays.offsets.tolist(), "skipped": skipped}
         )
+        say(f"  decoded audio is kept in {cache_dir}, which may be deleted")
     index = files.read_json(index_path)
     offsets = np.array(index["offsets"])
     values = np.load(values_path, mmap_mode="r")

@@ -14,15 +14,21 @@ if TYPE_CHECKING:
     from ser_kd.runs.folder import Run
 
 
+def find_run_dir(model: Path) -> Path | None:
+    """The folder of the run in which, or in whose ``export/``, the model lies."""
+    folder = model.absolute().parent
+    places = (folder, folder.parent)
+    return next((place for place in places if (place / "config.json").is_file()), None)
+
+
 def find_run(model: Path) -> "Run | None":
     """The run in whose folder, or in whose ``export/``, the model lies."""
-    folder = model.absolute().parent
-    for place in (folder, folder.parent):
-        if (place / "config.json").is_file():
-            # By its place: what a run is made of needs TensorFlow (5 s).
-            run: Run = load_object("ser_kd.runs.folder:Run").open(place)
-            return run
-    return None
+    directory = find_run_dir(model)
+    if directory is None:
+        return None
+    # By its place: what a run is made of needs TensorFlow (5 s).
+    run: Run = load_object("ser_kd.runs.folder:Run").open(directory)
+    return run
 
 
 def stored_resources(own_run: "Run | None") -> dict[str, Any]:

@@ -51,6 +51,7 @@ def convert(
     """
     if not kinds:
         return
+    say("  saving the network for TensorFlow's converter")
     with _saved_model(model) as saved:
         for kind in kinds:
             say(f"  converting to {kind}")

@@ -73,6 +73,7 @@ def _export(run: Run, run_data: RunData, force: bool) -> dict[str, Any]:
     for partial in folder.glob(".partial-*"):  # left by a process that was killed
         partial.unlink(missing_ok=True)
     model = load_keras(run.student_path)
+    say(f"  what {run.student_path.name} predicts, to compare the files with")
     reference = _reference(run, run_data, model)
     training = run_data.ids("training")
     quantised_with = representative_windows(run_data.logmel, training, config)

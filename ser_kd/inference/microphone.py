@@ -1,8 +1,9 @@
 """A microphone as an iterator of chunks, through the package ``sounddevice``."""
 
 import importlib
-import queue
 import sys
+import threading
+from collections import deque
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from types import ModuleType
@@ -11,8 +12,14 @@ from typing import Any
 import numpy as np
 import soxr
 
+from ser_kd.audio.channels import ChannelPowers, mixed
 from ser_kd.errors import UserError
 
+_LONGEST_WAIT_SECONDS = 2.0
+"""So much sound may wait for the model; then the oldest is dropped."""
+_MEMORY_SECONDS = 10.0
+"""Over which the channels' powers are compared."""
+_MOST_CHANNELS = 8
 # Waiting for ever cannot be interrupted on Windows.
 _WAIT_SECONDS = 0.5
 
@@ -34,23 +41,78 @@ def resampler(from_hz: int, to_hz: int) -> Callable[[np.ndarray], np.ndarray]:
     return lambda samples: stream.resample_chunk(samples)
 
 
+class Backlog:
+    """Sound that waits for the model: what comes beyond ``seconds`` drops the oldest.
+
+    The driver's thread puts and never waits, another one takes.
+
+    Attributes:
+        dropped_samples: How many were dropped.
+    """
+
+    def __init__(self, seconds: float, rate_hz: float) -> None:
+        self.dropped_samples = 0
+        self._most, self._waiting = round(seconds * rate_hz), 0
+        self._chunks: deque[np.ndarray] = deque()
+        self._changed, self._ended = threading.Condition(), False
+
+    def put(self, samples: np.ndarray) -> None:
+        """Adds the newest sound, ``[samples, ...]``."""
+        with self._changed:
+            self._chunks.append(samples)
+            self._waiting += len(samples)
+            while self._waiting > self._most and len(self._chunks) > 1:
+                oldest = self._chunks.popleft()
+                self._waiting -= len(oldest)
+                if not self.dropped_samples:
+                    print(
+                        "warning: sound is dropped: the model is slower than the microphone",
+                        file=sys.stderr,
+                    )
+                self.dropped_samples += len(oldest)
+            self._changed.notify()
+
+    def end(self) -> None:
+        """Nothing comes any more."""
+        with self._changed:
+            self._ended = True
+            self._changed.notify()
+
+    def take(self) -> np.ndarray | None:
+        """The oldest sound; None at the end. Waits for it."""
+        with self._changed:
+            while not self._chunks:
+                if self._ended:
+                    return None
+                self._changed.wait(_WAIT_SECONDS)
+            chunk = self._chunks.popleft()
+            self._waiting -= len(chunk)
+            return chunk
+
+
 @dataclass
 class Microphone:
     """A microphone as an iterator of chunks.
+
+    All of its channels are recorded: which of them is dead shows in the sound only.
 
     Attributes:
         sounddevice: The package.
         device: Its number or a part of its name; None = the system's default.
         name: As the system names it.
         rate_hz: At which it is recorded.
+        channels: How many are recorded.
         lost: How often the driver dropped samples, because nobody took them in time.
+        dropped_samples: How many were dropped because the model was slower.
     """
 
     sounddevice: Any
     device: int | str | None
     name: str
     rate_hz: int
+    channels: int = 1
     lost: int = 0
+    dropped_samples: int = 0
 
     @classmethod
     def find(cls, device: int | str | None) -> "Microphone":
@@ -71,17 +133,26 @@ class Microphone:
             raise UserError(
                 f"--device {device} is no microphone ({error}); see --list-devices"
             ) from None
-        return cls(sounddevice, device, str(found["name"]), round(found["default_samplerate"]))
+        channels = min(int(found["max_input_channels"]), _MOST_CHANNELS)
+        rate_hz = round(found["default_samplerate"])
+        return cls(sounddevice, device, str(found["name"]), rate_hz, max(1, channels))
 
     def prefer_rate(self, rate_hz: int) -> None:
-        """Records at another rate, where the device can."""
+        """Records at another rate and with as many channels as the device can."""
+        for rate in (rate_hz, self.rate_hz):
+            for channels in sorted({self.channels, 2, 1}, reverse=True):
+                if channels <= self.channels and self._can(rate, channels):
+                    self.rate_hz, self.channels = rate, channels
+                    return
+
+    def _can(self, rate_hz: int, channels: int) -> bool:
         try:
             self.sounddevice.check_input_settings(
-                device=self.device, channels=1, dtype="float32", samplerate=rate_hz
+                device=self.device, channels=channels, dtype="float32", samplerate=rate_hz
             )
         except (ValueError, self.sounddevice.PortAudioError):
-            return
-        self.rate_hz = rate_hz
+            return False
+        return True
 
     def chunks(self) -> Generator[np.ndarray, None, None]:
         """Yields float32 ``[samples]`` at ``rate_hz``, for ever.
@@ -89,33 +160,30 @@ class Microphone:
         Raises:
             UserError: The microphone cannot be opened, or it stops (unplugged, say).
         """
-        # The driver's thread must not wait for the model: it only puts, this one takes.
-        arrived: queue.Queue[np.ndarray | None] = queue.Queue()
+        backlog = Backlog(_LONGEST_WAIT_SECONDS, self.rate_hz)
+        powers = ChannelPowers(_MEMORY_SECONDS, self.rate_hz)
 
         def take(samples: np.ndarray, frames: int, time: object, status: Any) -> None:
             if status.input_overflow:
                 self.lost += 1
                 if self.lost == 1:
                     print("warning: sound was lost: the machine is busy", file=sys.stderr)
-            arrived.put(samples[:, 0].copy())
+            backlog.put(samples.copy())
 
         try:
             with self.sounddevice.InputStream(
                 samplerate=self.rate_hz,
                 device=self.device,
-                channels=1,
+                channels=self.channels,
                 dtype="float32",
                 callback=take,
-                finished_callback=lambda: arrived.put(None),
+                finished_callback=backlog.end,
             ):
-                while True:
-                    try:
-                        samples = arrived.get(timeout=_WAIT_SECONDS)
-                    except queue.Empty:
-                        continue
-                    if samples is None:
-                        raise UserError(f"{self.name} stopped; connect it and start again")
-                    yield samples
+                while (samples := backlog.take()) is not None:
+                    self.dropped_samples = backlog.dropped_samples
+                    powers.add(samples)
+                    yield mixed(samples, powers.chosen())
+                raise UserError(f"{self.name} stopped; connect it and start again")
         except self.sounddevice.PortAudioError as error:
             raise UserError(
                 f"{self.name} cannot be recorded ({error}); is it used by another program? "

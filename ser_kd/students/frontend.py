@@ -13,6 +13,10 @@ from ser_kd import files
 from ser_kd.audio.windows import Windowing
 from ser_kd.config import Config, LogMelConfig, read_run_config
 from ser_kd.errors import UserError
+from ser_kd.tflite.structure import check_flatbuffer
+
+# What every file in a zip archive begins with. The archive at a model's end is much smaller.
+_ZIP_ENTRY, _ARCHIVE_BYTES = b"PK\x03\x04", 1 << 16
 
 PRIOR_CLIPS = 8.0
 """The corpus counts as so many of the owner's clips (2, 8 and 20 were tried: docs/phone.md)."""
@@ -188,8 +192,9 @@ def find_frontend(model: Path) -> tuple[tuple[str, ...], Frontend]:
     if (folder / "config.json").is_file():
         record = folder / "config.json"
         return tuple(files.read_json(record)["labels"]), Frontend.of(read_run_config(record))
-    if zipfile.is_zipfile(model):
+    if zipfile.is_zipfile(model) and model.suffix != ".keras":  # which is a zip file itself
         return _packed_frontend(model)
+    _check_whole(model)
     if (folder / "dimensions.json").is_file():
         raise no_categories(model)
     raise UserError(
@@ -203,6 +208,24 @@ def no_categories(model: Path) -> UserError:
         f"{model} predicts dimensions, which have no labels to print; docs/teachers.md says how "
         "to read them. Of categories are student.keras and the other files of export/"
     )
+
+
+def _check_whole(model: Path) -> None:
+    """That a file without a front end is not one that has lost it.
+
+    Raises:
+        UserError: It is cut off or damaged, or is no model.
+    """
+    if model.suffix == ".keras":
+        if not zipfile.is_zipfile(model):
+            raise UserError(f"{model} is damaged or no Keras model: copy or export it again")
+        return
+    check_flatbuffer(model)
+    if _ZIP_ENTRY in model.read_bytes()[-_ARCHIVE_BYTES:]:
+        raise UserError(
+            f"{model} is truncated or damaged: the labels at its end are cut off; copy or download "
+            "it again"
+        )
 
 
 def _packed_frontend(model: Path) -> tuple[tuple[str, ...], Frontend]:

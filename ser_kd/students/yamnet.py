@@ -15,6 +15,7 @@ from keras import layers
 from ser_kd.config import StudentConfig
 from ser_kd.errors import UserError
 from ser_kd.students.architectures import YAMNET_BLOCKS, YAMNET_STEM_CHANNELS, build_student
+from ser_kd.students.weights_file import require_weights_file
 from ser_kd.tflite.interpreters import load_interpreter
 
 # Speech in YAMNet's own input, ln(mel magnitude + 0.001): mean over frames and bands, and the mean
@@ -22,8 +23,6 @@ from ser_kd.tflite.interpreters import load_interpreter
 # and 1; whatever is wrong about the rest, training mends.
 _SPEECH_MEAN, _SPEECH_DEVIATION = -2.6, 1.4
 
-URL = "https://tfhub.dev/google/lite-model/yamnet/classification/tflite/1?lite-format=tflite"
-"""sha256 of what we had: 10c95ea3eb9a7bb4cb8bddf6feb023250381008177ac162ce169694d05c317de."""
 _BATCH = 32
 _Convolution = tuple[np.ndarray, np.ndarray]
 """Kernel as Keras has it, and bias."""
@@ -35,11 +34,7 @@ def read_convolutions(path: Path, blocks: int) -> list[_Convolution]:
     Raises:
         UserError: There is no such file, or its first layers are not YAMNet's.
     """
-    if not path.is_file():
-        raise UserError(
-            f"student.initial_weights: no file {path}; it is YAMNet for TensorFlow Lite, 4.1 MB: "
-            f"curl -Lo yamnet.tflite '{URL}', then --set student.initial_weights=yamnet.tflite"
-        )
+    require_weights_file(path)
     interpreter = load_interpreter(path)
     interpreter.allocate_tensors()
     details = {tensor["index"]: tensor for tensor in interpreter.get_tensor_details()}

@@ -476,7 +476,68 @@ def test_choosing_a_device(listed, said):
     with pytest.raises(BenchError, match=said):
         choose(listed, None, ask=False)
     listed.append(Listed("C", "device", ""))
-    assert choose(listed, "C", ask=False) == "C"
+    assert choose(listed, "C", ask=False) == listed[-1]
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("emulator-5554          device", Listed("emulator-5554", "device", "")),
+        ("0123\tdevice", Listed("0123", "device", "")),
+        (
+            "0123456789ABCDEF       device usb:1-1 product:x model:Tab_A device:x transport_id:56",
+            Listed("0123456789ABCDEF", "device", "Tab_A", "56"),
+        ),
+        (
+            "adb-ZY22 (2)._adb-tls-connect._tcp device product:a model:P device:b transport_id:3",
+            Listed("adb-ZY22 (2)._adb-tls-connect._tcp", "device", "P", "3"),
+        ),
+        ("my device (2) device product:a", Listed("my device (2)", "device", "")),
+        (
+            "(no serial number)     device usb:1-2 transport_id:7",
+            Listed("(no serial number)", "device", "", "7"),
+        ),
+        (
+            "0123  no permissions (user in plugdev group; are your rules wrong?); see [http://x]"
+            " usb:1-1 transport_id:2",
+            Listed("0123", "no permissions", "", "2"),
+        ),
+        (
+            "192.168.1.7:5555       offline transport_id:4",
+            Listed("192.168.1.7:5555", "offline", "", "4"),
+        ),
+        ("0123 unauthorized usb:1-1", Listed("0123", "unauthorized", "")),
+        ("* daemon started successfully", None),
+        ("", None),
+    ],
+)
+def test_lines_of_adb_devices(line, expected):
+    assert Listed.parse(line) == expected
+
+
+def test_devices_of_one_serial_and_without_one_are_told_apart(scripted_devices):
+    same = "X device usb:1-1 model:A transport_id:56\nX device usb:1-2 model:B transport_id:57"
+    listed = scripted_devices(
+        f"{same}\n(no serial number) device usb:1-3 transport_id:58\nY device"
+    )
+    with pytest.raises(BenchError, match=r"transport_id:56 \(A\), transport_id:57 \(B\)"):
+        choose(listed, "X", ask=False)
+    assert choose(listed, "transport_id:57", ask=False).selector == ("-t", "57")
+    assert choose(listed, "(no serial number)", ask=False).selector == ("-t", "58")
+    assert choose(listed, "Y", ask=False).selector == ("-s", "Y")
+
+
+@pytest.fixture
+def scripted_devices(tmp_path):
+    """What ``Adb.devices`` makes of a listing."""
+
+    def devices(listing: str) -> list[Listed]:
+        program = tmp_path / "adb"
+        program.write_text(f"#!/bin/sh\ncat <<'END'\nList of devices attached\n{listing}\nEND\n")
+        program.chmod(0o755)
+        return Adb(program).devices()
+
+    return devices
 
 
 class Answers:

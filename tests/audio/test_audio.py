@@ -1,5 +1,6 @@
 """Decoding and windowing."""
 
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -164,3 +165,55 @@ def test_every_sample_is_in_a_window_and_every_start_on_the_grid() -> None:
 def test_impossible_windows_are_refused(window: int, hop: int, grid: int) -> None:
     with pytest.raises(ValueError, match="1 <= grid <= hop <= window"):
         window_starts(10, window, hop, grid)
+
+
+def unsized(content: bytes, size: int, riff_size: int | None = None) -> bytes:
+    """A WAV's content with another data size."""
+    order = ">I" if content[:4] == b"RIFX" else "<I"
+    at = content.index(b"data") + 4
+    content = content[:at] + struct.pack(order, size) + content[at + 4 :]
+    riff = content[4:8] if riff_size is None else struct.pack(order, riff_size)
+    return content[:4] + riff + content[8:]
+
+
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT", "ULAW"])
+@pytest.mark.parametrize(("size", "riff_size"), [(0, None), (0, 0), (1, 36), (2**32 - 1, 0)])
+@pytest.mark.parametrize("form", ["WAV", "WAVEX", "RIFX"])
+def test_sound_behind_a_data_size_that_was_never_written(
+    tmp_path: Path, subtype: str, size: int, riff_size: int | None, form: str
+) -> None:
+    path = tmp_path / "a.wav"
+    options = {"format": "WAV", "endian": "BIG"} if form == "RIFX" else {"format": form}
+    soundfile.write(path, np.stack([tone(0.2, RATE_HZ)] * 2, 1), RATE_HZ, subtype, **options)
+    expected = decode(path, RATE_HZ)
+    path.write_bytes(unsized(path.read_bytes(), size, riff_size))
+    np.testing.assert_array_equal(decode(path, RATE_HZ)[: len(expected)], expected)
+
+
+def test_an_unsized_rf64_file_and_chunks_before_the_sound(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    soundfile.write(path, tone(0.2, RATE_HZ), RATE_HZ, "PCM_16", format="RF64")
+    expected, content = decode(path, RATE_HZ), path.read_bytes()
+    at = content.index(b"ds64") + 8
+    path.write_bytes(content[:at] + bytes(24) + content[at + 24 :])
+    np.testing.assert_array_equal(decode(path, RATE_HZ), expected)
+    soundfile.write(path, tone(0.2, RATE_HZ), RATE_HZ, "PCM_16")
+    content = path.read_bytes()
+    odd = b"LIST" + struct.pack("<I", 5) + b"INFOa\0"
+    path.write_bytes(unsized(content[:12] + odd + content[12:], 0))
+    np.testing.assert_array_equal(decode(path, RATE_HZ), expected)
+
+
+def test_other_chunks_behind_an_empty_recording_are_no_sound(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    soundfile.write(path, np.zeros(0, np.float32), RATE_HZ)
+    empty = path.read_bytes()
+    for behind in (b"", b"LIST" + struct.pack("<I", 4) + b"INFO"):
+        path.write_bytes(empty + behind)
+        with pytest.raises(AudioError, match="holds no samples"):
+            decode(path, RATE_HZ)
+
+
+def test_a_folder_is_called_one(tmp_path: Path) -> None:
+    with pytest.raises(AudioError, match="a folder; name the audio files in it"):
+        decode(tmp_path, RATE_HZ)

@@ -1,12 +1,16 @@
 """Errors of the user are one line; TensorFlow starts without a word."""
 
 import errno
+import itertools
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 from ser_kd.commands.cli import guarded
 from ser_kd.commands.main import COMMANDS
@@ -89,6 +93,63 @@ def python(program: str, **options) -> subprocess.CompletedProcess:
     return subprocess.run(
         [sys.executable, "-c", program], env=environment, capture_output=True, text=True, **options
     )
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (["train", "nowhere"], "nowhere does not exist"),
+        (["train", "tests", "--set", "student.initial_weights=no.keras"], "no.keras"),
+        (["train", "tests", "--run-dir", "README.md"], "--run-dir README.md is a file"),
+        (["export", "tests"], "tests is no run folder"),
+        (["evaluate", "--corpus", "folder"], "corpus 'folder' needs a folder: give --data-dir"),
+        (["evaluate", "--corpus", "folder", "--data-dir", "nowhere"], "nowhere does not exist"),
+        (["evaluate", "--corpus", "demo", "--against", "no.tflite"], "no.tflite: no such model"),
+        (["data", "folder", "nowhere"], "data folder nowhere does not exist"),
+    ],
+)
+def test_a_wrong_path_is_told_before_anything_large_is_imported(command, message):
+    program = [sys.executable, "-X", "importtime", "-m", "ser_kd", *command]
+    done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert message in done.stderr.splitlines()[-1]
+    imported = {line.split("|")[-1].strip() for line in done.stderr.splitlines()}
+    assert "argparse" in imported
+    assert not imported & {"tensorflow", "keras", "sklearn", "scipy"}
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
+def test_what_stdout_cannot_encode_is_escaped_and_json_stays_json(encoding):
+    text = "é 喜 \U0001f600 \udcff"
+    program = f"""
+import json, sys
+from ser_kd.commands.cli import print_any_character
+print_any_character()
+print(json.dumps({text!r}, ensure_ascii=False))
+print({text!r}, file=sys.stderr)
+"""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": encoding}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True)
+    assert done.returncode == 0
+    assert json.loads(done.stdout.decode(encoding)) == text
+    assert done.stderr.decode(encoding).endswith("\\udcff\n")
+
+
+@pytest.mark.parametrize("command", [["predict"], ["predict", "--json"], ["data", "folder"]])
+def test_no_command_ends_at_a_character(tmp_path, command):
+    for label, speaker in itertools.product(("喜び 😀", "ö"), "abcd"):
+        folder = tmp_path / label / speaker
+        folder.mkdir(parents=True)
+        soundfile.write(folder / "é.wav", 0.1 * np.sin(np.arange(8_000)), 16_000)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "cp1252"}
+    done = subprocess.run(
+        [sys.executable, "-m", "ser_kd", *command, str(tmp_path)],
+        env=environment,
+        capture_output=True,
+    )
+    assert done.returncode == 0
+    assert b"Traceback" not in done.stderr
+    assert b"\\u559c" in done.stdout
 
 
 def test_a_reader_that_goes_away_is_no_error():

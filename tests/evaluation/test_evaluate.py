@@ -678,6 +678,11 @@ def test_ones_own_clips_under_ones_own_names(tmp_path, capsys):
     assert "'Traurig' counts as SAD" in notes
     assert "2 clips are left out: 'boredom' is no class" in notes
     assert "whether the model was trained on these speakers is not known" in notes
+    assert "CREMA-D" not in notes
+
+    (clips / "angry" / "0.wav").rename(clips / "angry" / "1001_IEO_ANG_HI.wav")
+    assert ask(capsys, *asked, *mapped, "--no-robustness")[0] == 0
+    assert "1 of 6 clips have names of CREMA-D" in " ".join(read(tmp_path / "out")["notes"])
 
     status, _, err = ask(capsys, *asked, "--label-map", "cheerful=GLAD")
     assert status == 2

@@ -14,6 +14,7 @@ from voice_maker import LABELS, loudness, voice
 
 from ser_kd.__main__ import main
 from ser_kd.commands import listen
+from ser_kd.inference import microphone as microphone_module
 from ser_kd.inference import microphone as recording
 from ser_kd.inference.predictor import Predictor
 from ser_kd.students.frontend import Corpus, Frontend
@@ -33,7 +34,10 @@ class FakeSoundDevice(types.ModuleType):
 
     def __init__(self, sound: np.ndarray, rate_hz: int = 16_000) -> None:
         super().__init__("sounddevice")
-        self.sound, self.rate_hz = sound, rate_hz
+        # [samples] or [samples, channels]
+        self.sound = sound if sound.ndim == 2 else sound[:, np.newaxis]
+        self.rate_hz, self.most_channels = rate_hz, self.sound.shape[1]
+        self.opens_with = {self.sound.shape[1]}
         self.overflows: set[int] = set()
         self.opening_fails = False
         self.closed = 0
@@ -45,12 +49,18 @@ class FakeSoundDevice(types.ModuleType):
             raise self.PortAudioError("Error querying device -1")
         if device not in (None, 0, "Fake"):
             raise ValueError(f"No input device matching {device!r}")
-        return {"name": "Fake", "default_samplerate": float(self.rate_hz)}
+        return {
+            "name": "Fake",
+            "default_samplerate": float(self.rate_hz),
+            "max_input_channels": self.most_channels,
+        }
 
     def check_input_settings(self, device, channels, dtype, samplerate):
-        assert (channels, dtype) == (1, "float32")
+        assert dtype == "float32"
         if samplerate != self.rate_hz:
             raise self.PortAudioError("Invalid sample rate")
+        if channels not in self.opens_with:
+            raise self.PortAudioError("Invalid number of channels")
 
     def InputStream(self, **settings):
         return FakeStream(self, **settings)
@@ -59,15 +69,17 @@ class FakeSoundDevice(types.ModuleType):
 class FakeStream:
     def __init__(self, fake, samplerate, device, channels, dtype, callback, finished_callback):
         self.fake, self.hear, self.finished = fake, callback, finished_callback
-        assert (samplerate, channels, dtype) == (fake.rate_hz, 1, "float32")
+        assert (samplerate, dtype) == (fake.rate_hz, "float32")
+        assert channels in fake.opens_with
+        self.channels = channels
 
     def __enter__(self):
         if self.fake.opening_fails:
             raise self.fake.PortAudioError("Device unavailable")
         count = self.fake.rate_hz // 10
-        buffer = np.empty((count, 1), np.float32)  # one for all, as PortAudio's
+        buffer = np.empty((count, self.channels), np.float32)  # one for all, as PortAudio's
         for number in range(len(self.fake.sound) // count):
-            buffer[:, 0] = self.fake.sound[number * count :][:count]
+            buffer[:] = self.fake.sound[number * count :][:count, : self.channels]
             status = types.SimpleNamespace(input_overflow=number in self.fake.overflows)
             self.hear(buffer, count, None, status)
         self.finished()
@@ -84,6 +96,8 @@ def microphone(monkeypatch):
     def install(sound: np.ndarray, rate_hz: int = 16_000) -> FakeSoundDevice:
         fake = FakeSoundDevice(sound, rate_hz)
         monkeypatch.setitem(sys.modules, "sounddevice", fake)
+        # The fake's sound comes all at once, a microphone's as time goes.
+        monkeypatch.setattr(microphone_module, "_LONGEST_WAIT_SECONDS", 1_000.0)
         monkeypatch.setattr(
             Predictor, "load", classmethod(lambda cls, path: cls(loudness, LABELS, FRONTEND))
         )
@@ -194,6 +208,41 @@ def test_lost_sound_is_said_once_and_counted(microphone, ctrl_c, capsys):
         "warning: sound was lost: the machine is busy",
         "stopped after 1.5 s; sound was lost 2 times",
     ]
+
+
+@pytest.mark.parametrize("dead", [0, 1, 3])
+def test_a_dead_channel_does_not_matter(microphone, ctrl_c, capsys, dead):
+    sound = np.concatenate([voice(2.0), np.zeros(2 * 16_000, np.float32)])
+    microphone(sound)
+    ctrl_c(4)
+    expected = ask(capsys, "a.tflite")[1]
+    several = np.repeat(sound[:, np.newaxis], 4, axis=1)
+    several[:, dead] = 1e-5 * np.random.default_rng(0).normal(size=len(sound))
+    microphone(several)
+    ctrl_c(4)
+    assert ask(capsys, "a.tflite")[1] == expected
+    assert any("no speech" not in line for line in expected)
+
+
+def test_a_device_that_opens_with_two_channels_only(microphone, ctrl_c, capsys):
+    sound = voice(2.0)
+    fake = microphone(np.stack([sound, 0 * sound, 0 * sound, 0 * sound], axis=1))
+    fake.opens_with = {2}
+    ctrl_c(1)
+    assert ask(capsys, "a.tflite")[0] == 0
+
+
+def test_a_model_that_is_slower_than_the_microphone(capsys):
+    backlog = microphone_module.Backlog(2.0, 1_000)
+    for number in range(50):
+        backlog.put(np.full(100, number))
+    backlog.end()
+    taken = []
+    while (chunk := backlog.take()) is not None:
+        taken.append(int(chunk[0]))
+    assert taken == list(range(30, 50))  # the newest 2 s
+    assert backlog.dropped_samples == 3_000
+    assert capsys.readouterr().err.count("sound is dropped") == 1
 
 
 def test_a_microphone_that_stops(microphone, capsys):

@@ -150,7 +150,13 @@ def test_the_pretrained_student_is_the_default(tmp_path, capsys, monkeypatch):
         (["empty.tflite", "a.wav"], "the file is empty"),
         (["cut.tflite", "a.wav"], "truncated or damaged"),
         (["cut.keras", "a.wav"], "is damaged or no Keras model"),
+        (["hollow"], "hollow holds neither audio nor a model"),
         (["nobody/lonely.tflite", "a.wav"], "labels.txt and frontend.json are needed"),
+        (["nobody/lonely.keras", "a.wav"], "labels.txt and frontend.json are needed"),
+        (["nobody/cut.tflite", "a.wav"], "truncated or damaged"),
+        (["nobody/cut.keras", "a.wav"], "is damaged or no Keras model"),
+        (["nobody/half.tflite", "a.wav"], "truncated or damaged"),
+        (["nobody/without_end.tflite", "a.wav"], "truncated or damaged"),
     ],
 )
 def test_bad_models(run, int8, tmp_path, capsys, monkeypatch, arguments, message):
@@ -163,7 +169,14 @@ def test_bad_models(run, int8, tmp_path, capsys, monkeypatch, arguments, message
     Path("cut.tflite").write_bytes(content[: len(content) // 2])
     Path("cut.keras").write_bytes(run.student_path.read_bytes()[:9_000])
     Path("nobody").mkdir()
+    Path("hollow").mkdir()
     Path("nobody/lonely.tflite").write_bytes(content)
+    shutil.copy(run.student_path, "nobody/lonely.keras")
+    for name in ("cut.tflite", "cut.keras"):
+        shutil.copy(name, "nobody")
+    waveform = default_model().read_bytes()
+    Path("nobody/half.tflite").write_bytes(waveform[: len(waveform) // 2])
+    Path("nobody/without_end.tflite").write_bytes(waveform[:-40])
     status, lines, err = ask(capsys, *(argument.format(int8=int8) for argument in arguments))
     assert (status, lines) == (2, [])
     assert len(err.strip().splitlines()) == 1
@@ -212,6 +225,20 @@ def test_folders_patterns_and_standard_input(int8, tmp_path, capsys, monkeypatch
     status, _, err = ask(capsys, "--model", tmp_path / "none.tflite", clips)
     assert status == 2
     assert "none.tflite: no such model" in err
+
+
+@pytest.mark.parametrize("first", ["model", "clip", "option"])
+def test_options_stand_anywhere(int8, tmp_path, capsys, first):
+    soundfile.write(tmp_path / "a.wav", vowels(0.5), 16_000)
+    clip = tmp_path / "a.wav"
+    orders = {
+        "model": [int8, "--json", clip],
+        "clip": [clip, "--json", clip, int8],
+        "option": ["--json", int8, "--timeline", clip],
+    }
+    status, lines, _ = ask(capsys, *orders[first])
+    assert status == 0
+    assert {json.loads(line)["file"] for line in lines} == {str(clip)}
 
 
 def test_a_timeline_has_every_window_and_csv_and_json_agree(tmp_path, capsys):

@@ -1,0 +1,60 @@
+"""Float samples far beyond -1..1: integers that were stored as floats without dividing them."""
+
+import logging
+
+import numpy as np
+
+_LOG = logging.getLogger("ser_kd")
+_LARGEST_FLOAT = 8.0
+"""Mixing and resampling exceed full scale by some dB, never by 18."""
+_INTEGER_BITS = (16, 24, 32)
+_NAMED = 3
+_seen: list[str] = []
+
+
+def is_full_scale(samples: np.ndarray) -> bool:
+    """Whether floats ``[...]`` can be a recording in -1..1, which may exceed that by some dB."""
+    return float(np.abs(samples).max(initial=0.0)) <= _LARGEST_FLOAT
+
+
+def at_full_scale(samples: np.ndarray, name: str) -> np.ndarray:
+    """Samples in -1..1, where they evidently are 16, 24 or 32-bit integers stored as floats.
+
+    That is so where the largest is beyond 8 (18 dB above full scale): they are divided by the full
+    scale of the smallest of these types that holds them, and a warning says so. Others stay as they
+    are. A recording of more bits that is very soft is taken for one of fewer: the warning names the
+    factor.
+
+    Args:
+        samples: float32 ``[...]``, finite.
+        name: Of the file, for messages.
+
+    Raises:
+        ValueError: The samples are beyond the range of 32 bits.
+    """
+    if is_full_scale(samples):
+        return samples
+    peak = float(np.abs(samples).max())
+    for bits in _INTEGER_BITS:
+        scale = 2.0 ** (bits - 1)
+        if peak <= scale:
+            _warn(name, peak, bits, scale)
+            return (samples / np.float32(scale)).astype(np.float32)
+    raise ValueError(
+        f"samples up to {peak:.3g}: floats lie within -1 to 1; divide them by their full scale"
+    )
+
+
+def _warn(name: str, peak: float, bits: int, scale: float) -> None:
+    """A line for each of the first files; of many, the others go without."""
+    if name in _seen:
+        return
+    _seen.append(name)
+    if len(_seen) <= _NAMED:
+        _LOG.warning(
+            "warning: %s: float samples up to %s are taken for %d-bit integers and divided by %s; "
+            "float files are to lie within -1 to 1",
+            name, f"{peak:,.0f}", bits, f"{scale:,.0f}",
+        )  # fmt: skip
+    elif len(_seen) == _NAMED + 1:
+        _LOG.warning("warning: further files with such samples are not named")
