@@ -31,6 +31,7 @@ EXTRAS = {
     "listen": ("sounddevice",),
     "prosody": ("opensmile",),
     "text": ("keras_hub",),
+    "aac": ("av",),
 }
 """The packages that an extra of ``pip install 'ser-kd[EXTRA]'`` brings along, as imported."""
 

@@ -67,7 +67,7 @@ def test_prediction_needs_four_packages_and_extras_bring_the_rest(wheel):
     }
     assert plain == {"ai_edge_litert", "numpy", "soundfile", "soxr"}
     extras = set(facts.get_all("Provides-Extra"))
-    assert extras == {"train", "demo", "gpu", "prosody", "text", "android", "listen", "test"}
+    assert extras == {"train", "demo", "gpu", "prosody", "text", "android", "listen", "aac", "test"}
     for extra in ("demo", "gpu", "prosody", "text", "test"):
         assert any(re.match(rf"ser-kd\[train\].*extra == .{extra}", item) for item in needed), extra
 

@@ -16,7 +16,7 @@ from ser_kd.audio import ffmpeg, wav_header
 from ser_kd.audio.channels import ChannelPowers, mixed
 from ser_kd.audio.full_scale import at_full_scale
 from ser_kd.errors import UserError
-from ser_kd.registry import load_object
+from ser_kd.registry import MissingPackageError, load_object
 
 Waveform = npt.NDArray[np.float32]
 
@@ -25,6 +25,7 @@ _INT16 = np.float32(32_768)
 # -80 dB below full scale: three steps of 16-bit audio, the residue of a codec, but no recording.
 _SILENCE_PEAK = 1e-4
 _GIT_LFS_POINTER = b"version https://git-lfs"
+_READ_WITH_PYAV, _PYAV_ERROR = "ser_kd.audio.pyav:read_channels", "ser_kd.audio.pyav:PyAVError"
 _DECODE_TENSORFLOW_IO = "ser_kd.audio.tensorflow_io:decode_tensorflow_io"
 
 
@@ -52,9 +53,10 @@ def decode(
 
     Args:
         path: WAV, FLAC, Ogg or MP3, any rate, any number of channels (their mean is taken); M4A
-            and others of ``ser_kd.audio.ffmpeg`` where ffmpeg is installed. Of a WAV whose data
-            size was never written (0 or -1), all that follows is sound. Which channels make the
-            mean: ``ser_kd.audio.channels``; integers stored as floats: ``full_scale``.
+            and others of ``ser_kd.audio.ffmpeg`` where PyAV (extra aac) or ffmpeg is installed. Of
+            a WAV whose data size was never written (0 or -1), all that follows is sound. Which
+            channels make the mean: ``ser_kd.audio.channels``; integers stored as floats:
+            ``full_scale``.
         sample_rate_hz: Of the result. Resampling is soxr's HQ, librosa's default.
         decoder: ``soundfile``; ``tensorflow_io`` is for the classic environment only, and reads
             less: no 64-bit, companded or compressed WAV, no Opus, and no file that is cut off.
@@ -80,8 +82,8 @@ def decode(
     except OSError as error:
         raise AudioError(f"{path}: cannot be read ({error.strerror})") from None
     if decoder == "soundfile":
-        through_ffmpeg = path.suffix.lower() in ffmpeg.SUFFIXES
-        waveform, rate_hz = (_decode_ffmpeg if through_ffmpeg else _decode_soundfile)(path)
+        of_phones = path.suffix.lower() in ffmpeg.SUFFIXES
+        waveform, rate_hz = (_decode_phone_format if of_phones else _decode_soundfile)(path)
     elif decoder == "tensorflow_io":
         waveform, rate_hz = _tensorflow_io()(path)
     else:
@@ -121,6 +123,21 @@ def _tensorflow_io() -> Callable[[Path], tuple[Waveform, int]]:
             "environment (constraints/classic.txt), or use 'soundfile'"
         ) from None
     return decoder
+
+
+def _decode_phone_format(path: Path) -> tuple[Waveform, int]:
+    """What libsndfile does not read: with PyAV where it is installed, else the program ffmpeg."""
+    try:
+        read_channels: Callable[[Path], tuple[Waveform, int]] = load_object(_READ_WITH_PYAV)
+    except MissingPackageError:
+        return _decode_ffmpeg(path)
+    try:
+        samples, rate_hz = read_channels(path)
+    except load_object(_PYAV_ERROR) as error:
+        raise AudioError(f"{path}: not readable as audio ({error})") from None
+    powers = ChannelPowers()
+    powers.add(samples)
+    return mixed(samples, powers.chosen()), rate_hz
 
 
 def _decode_ffmpeg(path: Path) -> tuple[Waveform, int]:

@@ -21,8 +21,9 @@ def write_wav(path: Path, wav: Path) -> None:
     program = shutil.which("ffmpeg")
     if program is None:
         raise FFmpegError(
-            f"{path.suffix} files are read through the program ffmpeg, which is not installed: "
-            "install it, or convert the file to WAV"
+            f"{path.suffix} files are read through the package av or the program ffmpeg, which is "
+            "not installed: install one of them (pip install 'ser-kd[aac]'), or convert the file "
+            "to WAV"
         )
     source = str(path.resolve())
     command = [program, "-nostdin", "-v", "error", "-y", "-i", source, "-map", "0:a:0"]

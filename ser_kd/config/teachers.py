@@ -16,11 +16,13 @@ class TeacherConfig:
     """What the code asks of every kind of teacher; a kind overrides what is different.
 
     ``live``: it predicts the student's input at every step, too. ``may_predict_dimensions``: its
-    predictions have dimensions, or may where they come from a file.
+    predictions have dimensions, or may where they come from a file. ``clip_attributes``: what it
+    learns from of ``Clip.attributes``.
     """
 
     live: ClassVar[bool] = False
     may_predict_dimensions: ClassVar[bool] = False
+    clip_attributes: ClassVar[tuple[str, ...]] = ()
     kind: str = ""
 
     @property

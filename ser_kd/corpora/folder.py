@@ -19,7 +19,7 @@ from pathlib import Path
 from ser_kd.corpora.clip import Clip, Found, file_name
 from ser_kd.corpora.listing import existing_folder, list_audio, printable
 from ser_kd.corpora.reader import Reader
-from ser_kd.corpora.table import TABLE_SUFFIXES, column_names, folded_name, read_table
+from ser_kd.corpora.table import TABLE_SUFFIXES, column_names, folded_name, listed, read_table
 from ser_kd.errors import UserError
 
 NAME_EXAMPLE = "<emotion>/x.wav or <emotion>/<speaker>/x.wav"
@@ -61,13 +61,13 @@ def read(folder: Path, metadata_dir: Path | None) -> Found:
         if "emotion" in columns:
             raise UserError(
                 f"{path} names emotions, but no files (its columns are "
-                f"{', '.join(columns.values())}): call the column with the files path, or take "
+                f"{listed(columns.values())}): call the column with the files path, or take "
                 "the table out of the folder"
             )
     found = _read_tree(folder)
     others = {
         printable(path.name): "no table of clips: its columns are "
-        f"{', '.join(columns.values()) or 'unknown'}; labels are the folders' names"
+        f"{listed(columns.values())}; labels are the folders' names"
         for path, columns in columns_of.items()
     }
     return _one_spelling(dataclasses.replace(found, dropped={**found.dropped, **others}))
@@ -137,7 +137,7 @@ def _read_table(table: Path, columns: Mapping[str, str]) -> Found:
         raise UserError(
             f"{table} has no column {' or '.join(missing)}: its first line must name the columns "
             "path, emotion and, where known, speaker; its columns are "
-            f"{', '.join(columns.values()) or 'none'}"
+            f"{listed(columns.values())}"
         )
     required = [columns["path"], columns["emotion"]]
     rows = read_table(table, required, list(columns.values())).rows

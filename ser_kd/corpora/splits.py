@@ -13,6 +13,7 @@ from ser_kd.corpora.readers import CORPORA, find_reader
 from ser_kd.errors import UserError
 
 _SPLIT_SEED = 0
+_NAMES = {"train": "training"}
 
 
 @dataclass(frozen=True)
@@ -192,7 +193,7 @@ def class_gaps(parts: Mapping[str, Sequence[str]], labels: Sequence[str]) -> lis
             meaning = "UA is over the other classes"
             if part == "train":
                 meaning = "they cannot be learned, and their recall counts as 0"
-            lines.append(f"no {part} clip of {', '.join(missing)}: {meaning}")
+            lines.append(f"no {_NAMES.get(part, part)} clip of {', '.join(missing)}: {meaning}")
     return lines
 
 

@@ -10,9 +10,10 @@ import io
 import re
 import unicodedata
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
+from typing import NamedTuple
 
 from ser_kd.errors import UserError
 
@@ -24,6 +25,7 @@ _BYTE_ORDER_MARKS = (
     (b"\xff\xfe", "utf-16"),
     (b"\xfe\xff", "utf-16"),
 )
+_SHOWN = 200
 _LATIN_1 = "latin-1"  # reads any bytes
 _LINE_END = re.compile(r"\r\n|\r|\n")
 
@@ -55,7 +57,8 @@ def read_table(
 
     Args:
         path: A ``.gz`` is unpacked.
-        required: Columns that every row must have a cell for, which may be empty.
+        required: Columns that every row must have a cell for, which may be empty; the first names
+            what the row is about.
         optional: Further columns to be found in this spelling.
         mend: Ends every message, such as ``mend it, or take it away``.
 
@@ -71,14 +74,22 @@ def read_table(
     if missing:
         raise lines.error(
             f" has no column {', '.join(map(repr, missing))}; its columns are "
-            f"{_listed(lines.header)}"
+            f"{listed(lines.header)}"
         )
     twice = [name for name in columns if name and columns.count(name) > 1]
     if twice:
         raise lines.error(f" has the column {twice[0]!r} twice")
     needed = 1 + max((columns.index(name) for name in required), default=-1)
+    found = list(lines.rows())
+    looks_like_row = _row_test(found, columns, required, lines.delimiter)
     rows = []
-    for number, cells in lines.rows(len(columns)):
+    for number, cells, written in found:
+        is_long = len(cells) > len(columns)
+        if len(written) > 1 and (is_long or sum(map(looks_like_row, written)) > 1):
+            raise lines.error(
+                f", row {number}: a double quote opens there and closes rows later, so that "
+                f"{written[1].strip()[:60]!r} would be lost; close it, or leave it out"
+            )
         if len(cells) < needed:
             raise lines.error(
                 f", row {number}, is cut short: it has {len(cells)} cells of {len(columns)}"
@@ -109,8 +120,39 @@ def column_names(path: Path) -> tuple[str, ...]:
         return ()
 
 
+class _Row(NamedTuple):
+    number: int
+    cells: list[str]
+    written: list[str]
+    """The lines that it takes: several where a text has several."""
+
+
+def _row_test(
+    rows: Sequence[_Row], columns: Sequence[str], required: Sequence[str], delimiter: str
+) -> Callable[[str], bool]:
+    """Whether a line is a row of its own, even within the quotes of a text.
+
+    It is if one of its cells is a file's name; in a table that is not about files, if it has as
+    many cells as there are columns.
+    """
+    place = columns.index(required[0]) if required else 0
+    suffixes = {_suffix(row.cells[place]) for row in rows if place < len(row.cells)} - {""}
+
+    def test(line: str) -> bool:
+        cells = line.strip().replace('"', "").split(delimiter)
+        if not suffixes:
+            return 1 < len(columns) <= len(cells)
+        return any(_suffix(cell) in suffixes for cell in cells)
+
+    return test
+
+
+def _suffix(name: str) -> str:
+    return PurePath(name.strip()).suffix.lower()
+
+
 class _Lines:
-    """A file's text, its delimiter and header.
+    """A file's text, its delimiter and header, and the rows behind it.
 
     Raises:
         UserError: It cannot be read, or is no text.
@@ -124,16 +166,17 @@ class _Lines:
         self._before = self._line = 0
         first = self._next_filled_line()
         named = first.strip().strip('"')
-        self._delimiter = ""
+        self.delimiter = ""
         if named.lower().startswith(_SEPARATOR_LINE) and len(named) <= len(_SEPARATOR_LINE) + 1:
-            self._delimiter = named[len(_SEPARATOR_LINE) :] or "\t"
+            self.delimiter = named[len(_SEPARATOR_LINE) :] or "\t"
             first = self._next_filled_line()
-        if not self._delimiter:
-            self._delimiter = max(_DELIMITERS, key=_outside_quotes(first).count)
+        if not self.delimiter:
+            self.delimiter = max(_DELIMITERS, key=_outside_quotes(first).count)
         self.header = next(self._reader([first]), []) if first else []
 
-    def _reader(self, lines: "Sequence[str] | io.StringIO") -> "Iterator[list[str]]":
-        reader = csv.reader(lines, delimiter=self._delimiter, strict=True, skipinitialspace=True)
+    def _reader(self, lines: Sequence[str]) -> Iterator[list[str]]:
+        self._line = 0
+        reader = csv.reader(lines, delimiter=self.delimiter, strict=True, skipinitialspace=True)
         try:
             for cells in reader:
                 self._line = reader.line_num
@@ -143,28 +186,14 @@ class _Lines:
                 f", row {self._before + self._line + 1}: {_of_quotes(str(error))}"
             ) from None
 
-    def rows(self, columns: int) -> Iterator[tuple[int, list[str]]]:
-        """Row numbers and cells; rows without any text are passed over."""
-        begins = self._line = 0
-        for cells in self._reader(self._stream):
-            number, begins = self._before + begins + 1, self._line
-            self._refuse_swallowed_rows(cells, number, columns)
+    def rows(self) -> Iterator["_Row"]:
+        """The rows behind the header; those without any text are passed over."""
+        lines = list(self._stream)
+        begins = 0
+        for cells in self._reader(lines):
             if any(cells):
-                yield number, cells
-
-    def _refuse_swallowed_rows(self, cells: list[str], number: int, columns: int) -> None:
-        """A text may have several lines, unless these are the ends and beginnings of rows."""
-        for place, cell in enumerate(cells[:columns]):
-            first, *others = _LINE_END.split(cell)
-            if not others:
-                continue
-            found = [line.count(self._delimiter) for line in (first, *others)]
-            whole = columns - 1
-            if found == [whole - place, *[whole] * (len(others) - 1), place]:
-                raise self.error(
-                    f", row {number}: a double quote opens there and closes rows later, so that "
-                    f"{others[0][:60]!r} would be lost; close it, or leave it out"
-                )
+                yield _Row(self._before + begins + 1, cells, lines[begins : self._line])
+            begins = self._line
 
     def _next_filled_line(self) -> str:
         for line in self._stream:
@@ -215,8 +244,10 @@ def _of_quotes(message: str) -> str:
     return message
 
 
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(name or "''" for name in names) or "none"
+def listed(names: Iterable[str]) -> str:
+    """Names of columns for a message of one line."""
+    text = " ".join((", ".join(name or "''" for name in names) or "none").split())
+    return text if len(text) <= _SHOWN else text[:_SHOWN] + " ..."
 
 
 def folded_name(name: str) -> str:

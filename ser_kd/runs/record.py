@@ -13,6 +13,8 @@ from ser_kd import files
 from ser_kd.config import Config, FitConfig, config_to_dict, read_run_config
 from ser_kd.corpora import Clip, Corpus
 from ser_kd.errors import UserError
+from ser_kd.runs.fingerprint import FILE as CLIPS_FILE
+from ser_kd.runs.fingerprint import require_same_clips
 
 FILE = "config.json"
 # Settings that nothing trained depends on; the clips have their fingerprint.
@@ -75,14 +77,16 @@ def record(
             are not.
     """
     path, fingerprint = directory / FILE, _fingerprint(corpus, unlabelled)
-    if path.exists():
-        if files.read_json(path)["corpus_fingerprint"] != fingerprint:
-            raise UserError(
-                f"the clips are not those that {directory} began with (other files or "
-                "labels); give another --run-dir, or delete the folder"
-            )
-        if read_run_config(path) == config:
-            return
+    is_older = path.exists() and not (directory / CLIPS_FILE).exists()
+    # What earlier versions wrote knows of ids, speakers and labels alone.
+    if is_older and files.read_json(path)["corpus_fingerprint"] != fingerprint:
+        raise UserError(
+            f"the clips are not those that {directory} began with (other files or labels); give "
+            "another --run-dir, or delete the folder"
+        )
+    require_same_clips(directory, config, corpus.clips, unlabelled)
+    if path.exists() and read_run_config(path) == config:
+        return
     facts = {
         "config": config_to_dict(config),
         "labels": list(corpus.labels),

@@ -23,6 +23,7 @@ from ser_kd.config.fields import nearest, out_of_range, setting
 from ser_kd.errors import UserError
 from ser_kd.teachers.sources import ModalitySource
 
+_VOTES = ("votes", "vote_intensities")
 _FIT_ON_VECTORS = FitConfig(epochs=30, batch_size=64, learning_rate=1e-3)
 
 
@@ -125,6 +126,7 @@ class LinguisticTeacherConfig(TrainedTeacherConfig):
     higher ``fit.learning_rate``). ``projection``: size of the embedding.
     """
 
+    clip_attributes: ClassVar[tuple[str, ...]] = ("text",)
     kind: Literal["linguistic"] = "linguistic"
     preset: str = setting("bert_small_en_uncased", path=".")
     max_tokens: int = setting(64, at_least=3)  # a word between two marks
@@ -263,6 +265,7 @@ class FusionTeacherConfig(VectorsTeacherConfig):
     adds a relational graph layer over them.
     """
 
+    clip_attributes: ClassVar[tuple[str, ...]] = (*_VOTES, "dialogue", "turn", "turn_speaker")
     kind: Literal["fusion"] = "fusion"
     modalities: dict[str, str] = setting({}, path="file:")
     audio: tuple[str, ...] = ()
@@ -343,6 +346,7 @@ class DimensionalTeacherConfig(VectorsTeacherConfig):
     """
 
     may_predict_dimensions: ClassVar[bool] = True
+    clip_attributes: ClassVar[tuple[str, ...]] = _VOTES
     kind: Literal["dimensional"] = "dimensional"
     sources: dict[str, str] = setting({}, path="file:")
     width: int = setting(64, at_least=1)

@@ -206,7 +206,7 @@ def test_a_split_by_clip(tmp_path: Path) -> None:
 def test_classes_that_a_part_lacks_are_named() -> None:
     parts = {"train": ["joy"], "validation": ["joy", "rage"], "test": []}
     assert class_gaps(parts, ("joy", "rage")) == [
-        "no train clip of rage: they cannot be learned, and their recall counts as 0"
+        "no training clip of rage: they cannot be learned, and their recall counts as 0"
     ]
     assert class_gaps({"train": ["joy"], "test": ["joy"]}, ("joy", "rage"))[1] == (
         "no test clip of rage: UA is over the other classes"

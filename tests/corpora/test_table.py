@@ -52,6 +52,15 @@ def test_lines_before_between_and_after_the_rows(tmp_path: Path) -> None:
     assert rows(path) == [(6, ["a.wav", "joy"]), (8, ["b.wav", "rage"])]
 
 
+def test_texts_of_several_lines_before_the_file_and_with_many_commas(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        'text,path,emotion\n"oh\nno, no, and no,\nnever",a.wav,joy\nyes,b.wav,joy\n',
+    )
+    table = read_table(path, COLUMNS)
+    assert [row["text"] for _, row in table.rows] == ["oh\nno, no, and no,\nnever", "yes"]
+
+
 def test_quotes_that_are_meant(tmp_path: Path) -> None:
     path = write(
         tmp_path,
@@ -71,9 +80,11 @@ def test_quotes_that_are_meant(tmp_path: Path) -> None:
     [
         ('path,emotion,text\na,joy,"oh\nb,joy,\nc,joy,x\n', "row 2: a double quote opens there"),
         ('path,emotion,text\na,joy,x\nb,joy,"oh\nc,joy,no"\n', "row 3: .*'c,joy,no\"?' would be"),
-        ('path,text,emotion\na,"oh,joy\nb,no",joy\n', "row 2: .*'b,no' would be lost"),
+        ('path,text,emotion\na,"oh,joy\nb,no",joy\n', "row 2: .*'b,no\",joy'"),
         ('path,text,emotion\n"a,oh,joy\nb",no,joy\n', "row 2"),
         ('path,emotion,text\na,joy,"oh\nb,joy,"no\nc,joy,x\n', "text follows a closing"),
+        ('path,emotion,text\na.wav,joy,",""\nb.wav,joy",\nc.wav,joy,\n', "row 2: .* 'b.wav,joy"),
+        ('text,path,emotion\n"oh, ah,a.wav,joy\nno",b.wav,joy\n', "row 2: .* 'no\",b.wav,joy'"),
         ('path,emotion,text\na,joy,"oh" yes\n', "row 2: text follows a closing double quote"),
         ("path,emotion\na\n", "row 2, is cut short: it has 1 cells of 2"),
         ("path,emotion\na,joy,more\n", "row 2, has more cells than there are columns"),

@@ -52,6 +52,15 @@ def test_whether_speakers_were_trained_on(clips, trained):
     assert trained in summary(evaluation, {}).splitlines()[0]
 
 
+def test_a_split_by_clip_is_not_called_one_of_speakers():
+    evaluation = sample()
+    evaluation["parts"]["test"] |= {"by_speaker": False, "clips_of_training_speakers": 738}
+    first = summary(evaluation, {}).splitlines()[0]
+    assert "divided by clip and not by speaker: of new voices this tells nothing" in first
+    assert "19 speakers" not in first
+    assert "new clips of the same voices" in result(evaluation)
+
+
 def test_few_speakers_have_no_interval():
     """Their bootstrap comes out too narrow."""
     four = {**sample(), "parts": {"test": part(4)}}

@@ -238,7 +238,7 @@ def test_no_usable_clip_in_a_part(corpus, tmp_path):
     for clip in run.data().splits.validation:
         clip.path.write_bytes(b"")
     with pytest.raises(UserError, match=r"no validation clip can be used .*ser-kd data folder"):
-        run.data()
+        Run.create(config_of(copy), tmp_path / "runs" / "other").data()
 
 
 def test_no_readable_clip_at_all(corpus, tmp_path):
