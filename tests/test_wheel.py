@@ -98,6 +98,8 @@ def test_it_predicts_without_the_extras(installed, tmp_path):
     ],
 )
 def test_what_needs_an_extra_says_which(installed, tmp_path, arguments):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text("{}")
     done = ser_kd(installed, tmp_path, *arguments, missing=True)
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1

@@ -67,7 +67,7 @@ class Listed:
     @classmethod
     def parse(cls, line: str) -> "Listed | None":
         """Reads a line; None: it is none of a device."""
-        match = _LINE.match(line)
+        match = _LINE.match(line) or _UNUSUAL_LINE.match(line)
         if not match:
             return None
         model = re.search(r"\bmodel:(\S+)", match["rest"])
@@ -86,6 +86,11 @@ _NO_SERIAL = "(no serial number)"
 _LINE = re.compile(
     r"(?P<serial>[^\s*].*?)\s+(?P<state>no permissions|no device|[a-z]+)"
     r"(?P<rest>(?<=no permissions).*|(?:\s+\w+:\S+)*\s*)$"
+)
+# Whatever else an adb may print behind a state that exists.
+_UNUSUAL_LINE = re.compile(
+    r"(?P<serial>[^\s*]\S*)\s+(?P<state>device|offline|unauthorized|authorizing|connecting|recovery|"
+    r"rescue|sideload|bootloader|host|detached)\b(?P<rest>.*)$"
 )
 
 

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-_DEAD = 1e-4
-"""Power of a dead channel relative to the strongest: -40 dB."""
-_CANCELLED = 0.1
-"""The mean of N unrelated channels has 1/N of their power; below a tenth of that they cancel."""
+_DEAD = 1e-3
+"""Power of a dead channel, its hiss, relative to the strongest: -30 dB."""
+_CANCELLED = 0.5
+"""The mean of N unrelated channels has the sum of their powers by N^2; below half of that, they are
+opposites for the most part (a correlation of -0.5)."""
 
 
 @dataclass
@@ -41,14 +42,17 @@ class ChannelPowers:
             self._products *= kept
         values = block.astype(np.float64)
         self._frames += len(block)
-        self._totals += values.sum(axis=0)
-        self._products += values.T @ values
+        with np.errstate(all="ignore"):
+            self._totals += values.sum(axis=0)
+            self._products += values.T @ values
 
     def chosen(self) -> np.ndarray | None:
         """The channels whose mean is the recording, int ``[channels]``; None = all of them."""
         if len(self._totals) < 2 or not self._frames:
             return None
         means = self._totals / self._frames
+        if not np.isfinite(self._products).all():
+            return None  # the decoder refuses such samples
         # Without the offset, which is no sound.
         covariance = self._products / self._frames - np.outer(means, means)
         powers = covariance.diagonal()
@@ -57,7 +61,7 @@ class ChannelPowers:
         if not alive.size:
             return None  # silence
         mixed = covariance[np.ix_(alive, alive)].mean()
-        if len(alive) > 1 and mixed < _CANCELLED * powers[alive].mean() / len(alive):
+        if len(alive) > 1 and mixed < _CANCELLED * powers[alive].sum() / len(alive) ** 2:
             return np.array([loudest])
         return None if len(alive) == len(powers) else alive
 

@@ -7,6 +7,8 @@ import numpy as np
 _LOG = logging.getLogger("ser_kd")
 _LARGEST_FLOAT = 8.0
 """Mixing and resampling exceed full scale by some dB, never by 18."""
+_EVIDENT = 200.0
+_OVERSHOOT = 2.0
 _INTEGER_BITS = (16, 24, 32)
 _NAMED = 3
 _seen: list[str] = []
@@ -20,8 +22,9 @@ def is_full_scale(samples: np.ndarray) -> bool:
 def at_full_scale(samples: np.ndarray, name: str) -> np.ndarray:
     """Samples in -1..1, where they evidently are 16, 24 or 32-bit integers stored as floats.
 
-    That is so where the largest is beyond 8 (18 dB above full scale): they are divided by the full
-    scale of the smallest of these types that holds them, and a warning says so. Others stay as they
+    That is so where the largest is beyond 8 (18 dB above full scale) and all are whole numbers, or
+    where it is beyond 200: they are divided by the full scale of the smallest of these types that
+    holds them (resampling may have exceeded it), and a warning says so. Up to 8 they stay as they
     are. A recording of more bits that is very soft is taken for one of fewer: the warning names the
     factor.
 
@@ -30,14 +33,15 @@ def at_full_scale(samples: np.ndarray, name: str) -> np.ndarray:
         name: Of the file, for messages.
 
     Raises:
-        ValueError: The samples are beyond the range of 32 bits.
+        ValueError: The samples are beyond the range of 32 bits, or what they are cannot be told.
     """
     if is_full_scale(samples):
         return samples
     peak = float(np.abs(samples).max())
-    for bits in _INTEGER_BITS:
+    evident = peak > _EVIDENT or not np.any(samples % 1)
+    for bits in _INTEGER_BITS if evident else ():
         scale = 2.0 ** (bits - 1)
-        if peak <= scale:
+        if peak <= _OVERSHOOT * scale:
             _warn(name, peak, bits, scale)
             return (samples / np.float32(scale)).astype(np.float32)
     raise ValueError(

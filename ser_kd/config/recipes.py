@@ -127,7 +127,9 @@ def parse_value(text: str) -> Any:
     quoted = len(text) > 1 and text[0] == text[-1] == '"'
     try:
         value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except RecursionError:
+        raise UserError(f"the value {text[:40]}... is nested too deeply") from None
+    except ValueError:  # no TOML
         return text[1:-1] if quoted and "\\" in text else text
     is_path = quoted and isinstance(value, str) and has_control_characters(value)
     return text[1:-1] if is_path else value
@@ -135,7 +137,7 @@ def parse_value(text: str) -> Any:
 
 def _read_recipe(recipe: str) -> tuple[Path, dict[str, Any]]:
     path = Path(recipe)
-    if path.suffix != ".toml":
+    if path.suffix.lower() != ".toml":
         names = recipe_names()
         if recipe not in names:
             raise UserError(
@@ -154,6 +156,8 @@ def _read_recipe(recipe: str) -> tuple[Path, dict[str, Any]]:
         if "escape" in str(error) or "hex" in str(error):
             hint = "; a Windows path is written in single quotes, 'C:\\Users\\me', or with /"
         raise UserError(f"recipe {str(path)!r} is not valid TOML: {error}{hint}") from None
+    except (RecursionError, ValueError) as error:  # nested too deeply, a number of 5,000 digits
+        raise UserError(f"recipe {str(path)!r} cannot be read: {error}") from None
 
 
 def _text(path: Path) -> str:

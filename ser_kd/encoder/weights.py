@@ -121,11 +121,12 @@ def _encoder_tensors(
     for name, tensor in bare.items():
         own, in_encoder = name.removeprefix(prefix), name.startswith(prefix)
         head = name.removeprefix(wrapper)
-        if (not inside or not in_encoder) and head.startswith(HEADS) and not _is_conv(head):
+        if inside and not in_encoder:  # whoever trained it put it beside the encoder
             dropped.append(head)
             continue
-        if not in_encoder:
-            own = f"{name} (beside {inside}*)"
+        if not inside and head.startswith(HEADS) and not _is_conv(head):
+            dropped.append(head)
+            continue
         own = _MASKED_EMBEDDING if own == _OLD_MASKED_EMBEDDING else own
         for spelling, usual in _SPELLINGS.items():
             if own == _POSITIONAL + spelling:

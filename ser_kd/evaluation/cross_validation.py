@@ -15,9 +15,9 @@ from ser_kd.runs.folder import Run
 from ser_kd.runs.out_of_fold import OutOfFold
 
 _NAMES = {
-    "unchanged": "finished student, unchanged",
-    "head": "with a new head",
-    "trained": "trained",
+    "unchanged": "bundled student, unchanged",
+    "head": "bundled student, new head",
+    "trained": "all layers trained",
 }
 
 
@@ -40,7 +40,7 @@ def cross_validated_part(
     clips = _clip_set(run_data, found, labels)
     predictions = [
         *(
-            Predictions(f"{found_name}, Keras", STUDENT, found.ids, found.probs(kind))
+            Predictions(found_name, STUDENT, found.ids, found.probs(kind))
             for kind, found_name in _NAMES.items()
             if kind in found.logits and kind != found.chosen
         ),
@@ -48,13 +48,14 @@ def cross_validated_part(
     ]
     scored = score_part(found.ids, clips.truth, clips.speakers, labels, predictions)
     notes = [
-        f"{name}: each clip by one of {found.folds} students that were not trained on its "
-        f"{'speaker' if found.by_speaker else 'fold'}; the file was trained on all clips"
+        f"{name}: each clip by one of {found.folds} students ({_NAMES[found.chosen]}) that were "
+        f"not trained on its {'speaker' if found.by_speaker else 'fold'}; the file was trained on "
+        "all clips"
     ]
     if not found.by_speaker:
         notes.append(
             "the folds are of clips, not of speakers: of new voices the scores tell nothing; name "
-            " two speakers or more (<emotion>/<speaker>/ folders or a CSV column)"
+            "two speakers or more (<emotion>/<speaker>/ folders or a CSV column)"
         )
     told = {
         **scored,

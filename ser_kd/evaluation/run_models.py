@@ -26,7 +26,7 @@ def logmel_students(run: Run) -> dict[str, Path]:
 
     Without teachers there is no second student to compare with.
     """
-    name = DISTILLED if run.config.teachers else LABELS_ALONE
+    name = _student_name(run)
     students = (
         {LABELS_ALONE: run.baseline_dir / run.student_path.name} if run.config.teachers else {}
     )
@@ -37,8 +37,14 @@ def logmel_students(run: Run) -> dict[str, Path]:
 
 def waveform_student(run: Run) -> tuple[str, Path]:
     """Name and path of the file for the phone, which takes samples."""
-    name = DISTILLED if run.config.teachers else LABELS_ALONE
-    return f"{name}, waveform", run.export_dir / "student_waveform.tflite"
+    return f"{_student_name(run)}, waveform", run.export_dir / "student_waveform.tflite"
+
+
+def _student_name(run: Run) -> str:
+    """Without teachers and a held-out part there is but one student, which needs no other name."""
+    if run.config.corpus.cross_validation:
+        return "student"
+    return DISTILLED if run.config.teachers else LABELS_ALONE
 
 
 def student_files(run: Run) -> dict[str, Path]:

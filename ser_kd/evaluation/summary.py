@@ -107,7 +107,7 @@ def summary(evaluation: Mapping[str, Any], resources: Mapping[str, Any]) -> str:
 
 def _title(evaluation: Mapping[str, Any], name: str, part: Mapping[str, Any]) -> str:
     synthetic = "SYNTHETIC SPEECH: " if evaluation["synthetic"] else ""
-    clips, speakers = f"{part['clips']:,} {name} clips", f"{part['speakers']} speakers"
+    clips, speakers = f"{part['clips']:,} {name} clips", _count(part["speakers"])
     known = part["clips_of_training_speakers"]
     caveat = ""
     if name == OUT_OF_FOLD:
@@ -128,6 +128,10 @@ def _title(evaluation: Mapping[str, Any], name: str, part: Mapping[str, Any]) ->
         if name == "validation":
             caveat += "; the best epoch was chosen on these same clips"
     return f"{synthetic}{clips} of {speakers} of {evaluation['corpus']}{caveat}"
+
+
+def _count(speakers: int) -> str:
+    return f"{speakers} speaker{'s' * (speakers != 1)}"
 
 
 def _cells(

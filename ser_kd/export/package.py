@@ -134,7 +134,7 @@ def _score(figures: Mapping[str, Any], waveform: Mapping[str, Any]) -> str:
             f"has {figures['keras_ua']:.1%}."
         )
     if scores["by_speaker"]:
-        by = f"speaker; the {clips} clips are of {speakers} speakers"
+        by = f"speaker, of whom there are {speakers}"
     else:
         by = f"clip, **not by speaker**: of new voices the {clips} clips tell nothing"
         ua = f"UA {scores['ua']:.1%}"
@@ -201,7 +201,8 @@ def publish(run: Run, folder: Path) -> list[Path]:
 def _training_seconds(run: Run) -> float:
     """What all epochs of the students and of the teachers that were trained here took together."""
     histories = [run.directory / HISTORY, *run.directory.glob(f"baseline/{HISTORY}")]
-    histories += (run.directory / "teachers").rglob(HISTORY)
+    for room in ("teachers", "folds"):
+        histories += (run.directory / room).rglob(HISTORY)
     texts = [path.read_text(encoding="utf-8") for path in histories if path.exists()]
     return sum(json.loads(row)["seconds"] for text in texts for row in text.splitlines())
 

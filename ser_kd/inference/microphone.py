@@ -78,11 +78,16 @@ class Backlog:
             self._ended = True
             self._changed.notify()
 
-    def take(self) -> np.ndarray | None:
-        """The oldest sound; None at the end. Waits for it."""
+    def take(self, active: Callable[[], bool] = lambda: True) -> np.ndarray | None:
+        """The oldest sound; None at the end. Waits for it.
+
+        Args:
+            active: Whether more may come; asked while nothing comes, for not every driver says
+                when a device is gone.
+        """
         with self._changed:
             while not self._chunks:
-                if self._ended:
+                if self._ended or not active():
                     return None
                 self._changed.wait(_WAIT_SECONDS)
             chunk = self._chunks.popleft()
@@ -133,15 +138,16 @@ class Microphone:
             raise UserError(
                 f"--device {device} is no microphone ({error}); see --list-devices"
             ) from None
-        channels = min(int(found["max_input_channels"]), _MOST_CHANNELS)
+        channels = max(1, int(found["max_input_channels"]))
         rate_hz = round(found["default_samplerate"])
-        return cls(sounddevice, device, str(found["name"]), rate_hz, max(1, channels))
+        return cls(sounddevice, device, str(found["name"]), rate_hz, channels)
 
     def prefer_rate(self, rate_hz: int) -> None:
         """Records at another rate and with as many channels as the device can."""
+        most = self.channels
         for rate in (rate_hz, self.rate_hz):
-            for channels in sorted({self.channels, 2, 1}, reverse=True):
-                if channels <= self.channels and self._can(rate, channels):
+            for channels in (min(most, _MOST_CHANNELS), min(most, 2), 1, most):
+                if self._can(rate, channels):
                     self.rate_hz, self.channels = rate, channels
                     return
 
@@ -178,8 +184,8 @@ class Microphone:
                 dtype="float32",
                 callback=take,
                 finished_callback=backlog.end,
-            ):
-                while (samples := backlog.take()) is not None:
+            ) as stream:
+                while (samples := backlog.take(lambda: bool(stream.active))) is not None:
                     self.dropped_samples = backlog.dropped_samples
                     powers.add(samples)
                     yield mixed(samples, powers.chosen())

@@ -27,4 +27,4 @@ def announce(run: Run, used: Mapping[str, TeacherConfig]) -> None:
     else:
         say("steps       data, teachers, student without and with them, export, scores")
     say(f"audio       is decoded once, into {run.cache_dir}, which may be deleted at any time")
-    say("time        said as soon as steps are timed; --dry-run estimates it beforehand")
+    say("time        what is left is said once steps are timed; --dry-run estimates it beforehand")

@@ -507,6 +507,8 @@ def test_choosing_a_device(listed, said):
             Listed("192.168.1.7:5555", "offline", "", "4"),
         ),
         ("0123 unauthorized usb:1-1", Listed("0123", "unauthorized", "")),
+        ("ABC device 1-4 product:x transport_id:9", Listed("ABC", "device", "", "9")),
+        ("ABC device model:Galaxy S9 transport_id:9", Listed("ABC", "device", "Galaxy", "9")),
         ("* daemon started successfully", None),
         ("", None),
     ],

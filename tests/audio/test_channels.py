@@ -30,7 +30,7 @@ def written(path, *channels, subtype="FLOAT"):
     return path
 
 
-@pytest.mark.parametrize("dead_db", [-200, -60])
+@pytest.mark.parametrize("dead_db", [-200, -60, -50])  # the tone has -18 dB
 @pytest.mark.parametrize("place", [0, 1])
 def test_a_dead_channel_does_not_halve_the_level(tmp_path, sound, dead_db, place):
     noise = 10 ** (dead_db / 20) * np.random.default_rng(1).normal(size=len(sound))
@@ -39,11 +39,12 @@ def test_a_dead_channel_does_not_halve_the_level(tmp_path, sound, dead_db, place
     np.testing.assert_array_equal(decode(path, RATE_HZ), sound)
 
 
-def test_antiphase_is_no_silence(tmp_path, sound):
-    path = written(tmp_path / "a.wav", 0.9 * sound, -sound)
+@pytest.mark.parametrize("gain", [1.0, 0.9, 0.5, 0.3])
+def test_antiphase_is_no_silence(tmp_path, sound, gain):
+    path = written(tmp_path / "a.wav", gain * sound, -sound)
     found = decode(path, RATE_HZ)
     assert not is_silent(found)
-    np.testing.assert_array_equal(found, -sound)
+    np.testing.assert_array_equal(np.abs(found), np.abs(sound))
 
 
 def test_an_offset_is_no_sound(tmp_path, sound):
@@ -72,6 +73,14 @@ def test_silence_stays_silence(tmp_path, sound):
     assert is_silent(decode(written(tmp_path / "a.wav", 0 * sound, 0 * sound), RATE_HZ))
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_samples_that_are_no_numbers_are_refused_without_a_warning(tmp_path, sound, bad):
+    broken = sound.copy()
+    broken[100] = bad
+    with pytest.raises(AudioError, match="not finite"):
+        decode(written(tmp_path / "a.wav", sound, broken), RATE_HZ)
+
+
 def test_a_stream_forgets_which_channel_was_dead():
     powers = ChannelPowers(seconds=1.0, rate_hz=100)
     loud, dead = np.random.default_rng(4).normal(size=100), np.zeros(100)
@@ -96,6 +105,21 @@ def test_integers_stored_as_floats_are_scaled_and_named(tmp_path, sound, caplog,
         np.testing.assert_allclose(decode(path, RATE_HZ), sound, atol=1e-6)
     assert f"{bits}-bit integers and divided by {scale:,.0f}" in caplog.text
     assert str(path) in caplog.text
+
+
+def test_resampled_integers_may_exceed_their_range(tmp_path, sound, caplog):
+    path = written(tmp_path / "a.wav", (sound / np.abs(sound).max() * 40_000).astype(np.float32))
+    assert 1.1 < np.abs(decode(path, RATE_HZ)).max() < 1.3
+    assert "16-bit integers" in caplog.text
+
+
+@pytest.mark.parametrize("peak", [20, 150])
+def test_what_cannot_be_told_is_an_error(tmp_path, sound, peak):
+    scaled = (sound / np.abs(sound).max() * peak).astype(np.float32)
+    with pytest.raises(AudioError, match=rf"samples up to {peak}: floats lie within -1 to 1"):
+        decode(written(tmp_path / "a.wav", scaled), RATE_HZ)
+    whole = decode(written(tmp_path / "b.wav", np.round(scaled)), RATE_HZ)
+    assert np.abs(whole).max() == pytest.approx(peak / 32_768)
 
 
 def test_many_such_files_are_a_few_lines(tmp_path, sound, caplog):

@@ -142,10 +142,17 @@ def test_a_tensor_in_both_spellings(folder):
     assert "a second spelling" in refusal(folder)
 
 
-def test_an_unknown_tensor_beside_a_prefix(tmp_path):
+def test_a_head_of_ones_own_beside_the_encoder_is_left_out(tmp_path, capsys):
     folder = Path(shutil.copytree(FIXTURES / "hubert_layer_stable", tmp_path / "hubert"))
-    change_weights(folder, lambda tensors: tensors.update(surprise=np.zeros(2, np.float32)))
-    assert "unexpected: surprise (beside hubert.*)" in refusal(folder)
+    change_weights(folder, lambda tensors: tensors.update({"my_head.weight": np.zeros(2, "f4")}))
+    ser_kd.load_encoder(folder)
+    assert "left out, not part of the encoder: lm_head, my_head" in capsys.readouterr().out
+
+
+def test_an_unknown_tensor_inside_the_encoder(tmp_path):
+    folder = Path(shutil.copytree(FIXTURES / "hubert_layer_stable", tmp_path / "hubert"))
+    change_weights(folder, lambda tensors: tensors.update({"hubert.surprise": np.zeros(2, "f4")}))
+    assert "unexpected: surprise" in refusal(folder)
 
 
 @pytest.mark.parametrize("prefix", ["", "wav2vec2."])

@@ -85,6 +85,8 @@ class FakeStream:
         self.finished()
         return self
 
+    active = True
+
     def __exit__(self, *_):
         self.fake.closed += 1
 
@@ -243,6 +245,13 @@ def test_a_model_that_is_slower_than_the_microphone(capsys):
     assert taken == list(range(30, 50))  # the newest 2 s
     assert backlog.dropped_samples == 3_000
     assert capsys.readouterr().err.count("sound is dropped") == 1
+
+
+def test_a_driver_that_does_not_say_that_the_device_is_gone():
+    backlog = microphone_module.Backlog(2.0, 1_000)
+    backlog.put(np.zeros(10))
+    assert len(backlog.take(lambda: False)) == 10
+    assert backlog.take(lambda: False) is None
 
 
 def test_a_microphone_that_stops(microphone, capsys):
