@@ -3,15 +3,18 @@
 Fine-tuning that begins with such a head keeps what the body knows (Kumar et al., arXiv 2202.10054).
 The penalty is not on the weights but on their distance from a prior, which is the head that the
 body was trained under where it knows a class, and zero elsewhere: a few clips move it little.
+
+All channels have one scale. With a scale for each, channels that hardly vary get large weights,
+which int8 cannot hold beside the others: rounded, the label of 83 to 99 % of the clips stayed the
+same instead of 99 %, at the same accuracy.
 """
 
 import numpy as np
 from scipy.optimize import minimize
 
 PENALTY = 0.1
-"""Weight of the squared distance; 0.01 to 0.1 differ by less than a point of UA from 150 clips on,
-and 0.1 is best from 50 (EmoDB, RAVDESS, EMOVO, nEMO, emospeech_in; three draws of speakers)."""
-_LEAST_DEVIATION = 1e-2
+"""Weight of the squared distance; 0.01 and 0.03 have 1 and 0.6 points of UA less (seven folders of
+50 to 500 clips from EmoDB, RAVDESS, EMOVO, nEMO and emospeech_in; three draws of speakers each)."""
 
 
 def fit_linear_head(
@@ -29,10 +32,10 @@ def fit_linear_head(
         Kernel ``[channels, classes]`` and bias ``[classes]``, float32.
     """
     values = embedding.astype(np.float64)
-    mean, deviation = values.mean(0), values.std(0)
-    deviation = deviation + _LEAST_DEVIATION * max(float(deviation.mean()), 1e-6)
-    inputs = (values - mean) / deviation
-    start = _centred(prior.astype(np.float64) * deviation[:, np.newaxis])
+    mean = values.mean(0)
+    scale = max(float(np.sqrt(values.var(0).mean())), 1e-6)
+    inputs = (values - mean) / scale
+    start = _centred(prior.astype(np.float64) * scale)
     one_hot = np.eye(prior.shape[1])[classes]
     weights = (1.0 / np.maximum(one_hot.sum(0), 1.0))[classes] / len(np.unique(classes))
 
@@ -50,7 +53,7 @@ def fit_linear_head(
 
     first = np.concatenate([start.ravel(), np.zeros(start.shape[1])])
     found = minimize(loss, first, jac=True, method="L-BFGS-B", options={"maxiter": 500}).x
-    kernel = found[: start.size].reshape(start.shape) / deviation[:, np.newaxis]
+    kernel = found[: start.size].reshape(start.shape) / scale
     bias = found[start.size :] - mean @ kernel
     return kernel.astype(np.float32), bias.astype(np.float32)
 

@@ -18,11 +18,11 @@ def test_without_a_prior_it_is_the_balanced_logistic_regression_of_scikit_learn(
     values, classes = some_clips()
     kernel, bias = fit_linear_head(values, classes, np.zeros((8, 3)))
 
-    deviation = values.std(0) + 1e-2 * values.std(0).mean()
+    scale = np.sqrt(values.var(0).mean())
     weights = (1 / np.bincount(classes))[classes] / 3
     theirs = LogisticRegression(C=1 / PENALTY, tol=1e-10, max_iter=10_000)
-    theirs.fit((values - values.mean(0)) / deviation, classes, sample_weight=weights)
-    expected = theirs.predict_proba((values - values.mean(0)) / deviation)
+    theirs.fit((values - values.mean(0)) / scale, classes, sample_weight=weights)
+    expected = theirs.predict_proba((values - values.mean(0)) / scale)
     logits = values @ kernel + bias
     probs = np.exp(logits - logits.max(1, keepdims=True))
     np.testing.assert_allclose(probs / probs.sum(1, keepdims=True), expected, atol=1e-4)
@@ -55,3 +55,10 @@ def test_the_scale_of_the_embedding_does_not_matter(scale):
         for factor in (1.0, scale)
     )
     np.testing.assert_allclose(one - one.mean(0), other - other.mean(0), atol=1e-2)
+
+
+def test_channels_that_hardly_vary_get_no_large_weights():
+    values, classes = some_clips()
+    values[:, 3] = 1e-4 * values[:, 0]
+    kernel, _ = fit_linear_head(values, classes, np.zeros((8, 3)))
+    assert np.abs(kernel[3]).max() < 1e-2 * np.abs(kernel).max()
