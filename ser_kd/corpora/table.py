@@ -1,4 +1,4 @@
-"""Tables of text as people and spreadsheets write them: the only reader of CSV.
+"""Tables of text as people and spreadsheets write them: the only reader of CSV and JSON Lines.
 
 A table is read whole or not at all: what would lose rows in silence (a quote that is never closed,
 a row that is cut short, bytes that are no text) is an error that names the file and the row.
@@ -7,17 +7,19 @@ a row that is cut short, bytes that are no text) is an error that names the file
 import csv
 import gzip
 import io
+import json
 import re
 import unicodedata
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ser_kd.errors import UserError
 
-TABLE_SUFFIXES = (".csv", ".tsv")
+_JSON_LINES = ".jsonl"
+TABLE_SUFFIXES = (".csv", ".tsv", _JSON_LINES)
 _DELIMITERS = ",;\t|"
 _SEPARATOR_LINE = "sep="
 _BYTE_ORDER_MARKS = (
@@ -52,8 +54,8 @@ def read_table(
     """Reads a table of UTF-8 (or, by its byte order mark, UTF-16) text.
 
     The cells are divided by commas, semicolons, tabs or ``|``, whichever the first line has most
-    of, or by what a line ``sep=;`` before it says. Case and Unicode form of the columns' names do
-    not matter.
+    of, or by what a line ``sep=;`` before it says; a ``.jsonl`` has an object per line instead.
+    Case and Unicode form of the columns' names do not matter.
 
     Args:
         path: A ``.gz`` is unpacked.
@@ -66,6 +68,8 @@ def read_table(
         UserError: It cannot be read, is no text, lacks a column or has one twice, a quote is not
             closed where it should be, or a row is too long or too short.
     """
+    if path.suffix.lower() == _JSON_LINES:
+        return _read_json_lines(path, required, optional, mend)
     lines = _Lines(path, mend)
     names = [folded_name(name) for name in lines.header]
     spelling = {folded_name(name): name for name in (*required, *optional)}
@@ -115,9 +119,58 @@ def column_names(path: Path) -> tuple[str, ...]:
     Whatever the encoding is: which table is the one that is meant must not depend on it.
     """
     try:
+        if path.suffix.lower() == _JSON_LINES:
+            return tuple(next(_json_lines(path, ""), (0, {}))[1])
         return tuple(_Lines(path, "", any_encoding=True).header)
     except UserError:
         return ()
+
+
+def _read_json_lines(
+    path: Path, required: Sequence[str], optional: Sequence[str], mend: str
+) -> Table:
+    """``read_table`` of a file with a JSON object per line, such as ``metadata.jsonl``."""
+    spelling = {folded_name(name): name for name in (*required, *optional)}
+    rows = []
+    for number, given in _json_lines(path, mend):
+        names = {name: spelling.get(folded_name(name), folded_name(name)) for name in given}
+        if missing := [name for name in required if name not in names.values()]:
+            raise _fault(
+                path, f", row {number}, has no {missing[0]!r}; it has {listed(given)}", mend
+            )
+        if len(set(names.values())) < len(names):
+            raise _fault(path, f", row {number}, names a column twice: {listed(given)}", mend)
+        rows.append((number, {names[name]: _cell(value) for name, value in given.items()}))
+    columns = tuple(dict.fromkeys(name for _, row in rows for name in row))
+    empty = dict.fromkeys(columns, "")
+    return Table(path, columns, tuple((number, empty | row) for number, row in rows))
+
+
+def _json_lines(path: Path, mend: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    try:
+        lines = path.read_bytes().decode("utf-8-sig").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise _fault(path, f" cannot be read as UTF-8 text ({error})", mend) from None
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise _fault(path, f", row {number}, is no JSON ({error})", mend) from None
+        if not isinstance(row, dict):
+            raise _fault(path, f", row {number}, is no JSON object, {{...}}", mend)
+        yield number, row
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return value.strip() if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _fault(path: Path, what: str, mend: str) -> UserError:
+    return UserError(f"{path}{what}" + (f": {mend}" if mend else ""))
 
 
 class _Row(NamedTuple):
@@ -226,7 +279,7 @@ class _Lines:
 
     def error(self, what: str) -> UserError:
         """``what`` follows the file's name."""
-        return UserError(f"{self._path}{what}" + (f": {self._mend}" if self._mend else ""))
+        return _fault(self._path, what, self._mend)
 
 
 def _outside_quotes(line: str) -> str:

@@ -44,6 +44,9 @@ CLIPS = ("train/1.wav", "train/2.wav", "test/3.wav")
         ("t.tsv", "Filename\tLabel\tSpeaker\n{0}\tann\tjoy\n".replace("ann\tjoy", "joy\tann")
          + "{1}\trage\tben\n{2}\tjoy\tben\n"),
         ("t.csv", "emotion|path|SPK\njoy|{0}|ann\nrage|{1}|ben\njoy|{2}|ben\n"),
+        ("metadata.jsonl", '{{"file_name": "{0}", "label": "joy", "speaker_id": "ann"}}\n\n'
+         '{{"Label": " rage ", "file_name": "{1}", "speaker_id": "ben", "n": [1, null]}}\r\n'
+         '{{"file_name": "{2}", "label": "joy", "speaker_id": "ben"}}'),
     ],
 )  # fmt: skip
 def test_tables_of_other_software(name: str, content: str, tmp_path: Path) -> None:
@@ -91,6 +94,24 @@ def test_folders_of_parts_are_no_emotions(tmp_path: Path) -> None:
         load(tmp_path)
     (tmp_path / "labels.csv").write_text("clip name,emotion\n1.wav,joy\n")
     with pytest.raises(UserError, match=r"labels\.csv names emotions, but no files .*clip name"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"file_name": "b.wav"}', "row 2, has no 'label'; it has file_name"),
+        ('{"file_name": "b.wav", "label": "joy"', "row 2, is no JSON"),
+        ('["b.wav", "joy"]', "row 2, is no JSON object"),
+        ('{"file_name": "b.wav", "label": "joy", "Label": "rage"}', "names a column twice"),
+        ("[" * 50_000, "row 2, is no JSON"),
+    ],
+)
+def test_json_lines_lose_no_row(line: str, message: str, tmp_path: Path) -> None:
+    touch(tmp_path, "a.wav", "b.wav")
+    first = '{"file_name": "a.wav", "label": "joy"}'
+    (tmp_path / "metadata.jsonl").write_text(f"{first}\n{line}\n")
+    with pytest.raises(UserError, match=message):
         load(tmp_path)
 
 

@@ -45,7 +45,7 @@ def report(evaluation: Mapping[str, Any], resources: Mapping[str, Any]) -> str:
         part=part,
         file=file,
         scores=scores,
-        chance=1 / len(evaluation["labels"]),
+        chance=1 / len(scores["recall"]),
         collapsed=collapsed(evaluation),
         few_speakers=part["speakers"] < MIN_SPEAKERS,
         min_speakers=MIN_SPEAKERS,
