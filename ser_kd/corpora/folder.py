@@ -4,10 +4,10 @@ Folders: ``<root>/<emotion>/x.wav`` (speaker unknown) or ``<root>/<emotion>/<spe
 
 Table (``.csv``, ``.tsv`` or ``.jsonl``): columns ``path`` (relative to the table), ``emotion``
 and, where known, ``speaker`` and ``id``, or what other software calls them (``ALIASES``); any other
-column becomes a clip attribute; a column of numbers, such as ``valence``, can be a continuous target
-(``ser_kd.corpora.ratings``), and a column ``text`` holds the transcripts that a teacher of kind
-``linguistic`` reads (in double quotes where they hold commas). Give the table itself as the data
-folder, or the folder that holds it.
+column becomes a clip attribute; a column of numbers, such as ``valence``, can be a continuous
+target (``ser_kd.corpora.ratings``), and a column ``text`` holds the transcripts that a teacher of
+kind ``linguistic`` reads (in double quotes where they hold commas). Give the table itself as the
+data folder, or the folder that holds it.
 """
 
 import dataclasses
