@@ -5,18 +5,15 @@ python tests/fuzz/tables_and_wav.py --minutes 10
 The tests beside it run a few examples of each, always the same ones.
 """
 
-import argparse
 import csv
 import io
 import struct
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
 
 import numpy as np
-from hypothesis import HealthCheck, given, seed, settings
+from frame import HANGS_SECONDS, Checks, adds_to, main, tried
 from hypothesis import strategies as st
 
 from ser_kd.audio.decoding import decode
@@ -24,11 +21,8 @@ from ser_kd.config import CorpusConfig
 from ser_kd.corpora import load_corpus
 from ser_kd.corpora.table import Table, read_table
 from ser_kd.data.targets import read_targets
-from ser_kd.errors import UserError
 
-T = TypeVar("T")
 COLUMNS = ("path", "emotion")
-HANGS_SECONDS = 5.0
 LABELS = ("ANG", "SAD")
 
 # Texts as cells have them: no surrogates, which no UTF-8 holds, and no NUL.
@@ -39,17 +33,8 @@ _delimiter = st.sampled_from(",;\t|")
 _damage = st.tuples(st.integers(0, 2_000), st.sampled_from(['"', '""', "\n", ";", "\0", "\ufeff"]))
 
 
-CHECKS: dict[str, tuple[Callable[..., None], dict[str, st.SearchStrategy[Any]]]] = {}
-"""Name -> what is checked, and what its arguments are drawn from."""
-
-
-def check(**strategies: st.SearchStrategy[Any]) -> Callable[[Callable[..., None]], None]:
-    """Adds a check."""
-
-    def add(body: Callable[..., None]) -> None:
-        CHECKS[body.__name__] = body, strategies
-
-    return add
+CHECKS: Checks = {}
+check = adds_to(CHECKS)
 
 
 def _written(rows: list[list[str]], delimiter: str, quoting: int = csv.QUOTE_MINIMAL) -> str:
@@ -65,19 +50,9 @@ def _read(folder: Path, content: bytes) -> Table | None:
     """The table, or None where it is refused as it should be: in one line that names the file."""
     path = folder / "t.csv"
     path.write_bytes(content)
-    table, message = _tried(lambda: read_table(path, COLUMNS))
+    table, message = tried(lambda: read_table(path, COLUMNS))
     assert table is not None or message.startswith(str(path)), message
     return table
-
-
-def _tried(read: Callable[[], T]) -> tuple[T | None, str]:
-    """What is read, or the one line that refuses it; any other exception is a fault."""
-    try:
-        return read(), ""
-    except UserError as error:
-        message = str(error)
-    assert "\n" not in message, message
-    return None, message
 
 
 @check(
@@ -142,7 +117,7 @@ def damaged_tables_are_told_of(
             lambda: load_corpus(CorpusConfig("folder", str(folder / "t.csv"))),
             lambda: read_targets(folder / "t.csv", LABELS),
         ):
-            _tried(read)
+            tried(read)
 
 
 _sizes = st.sampled_from([0, 1, 2, 16, 18, 40, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFE, 0xFFFFFFFF])
@@ -211,7 +186,7 @@ def _decode(content: bytes) -> np.ndarray | None:
         path = Path(folder, "x.wav")
         path.write_bytes(content)
         start = time.monotonic()
-        found, _ = _tried(lambda: decode(path, 16_000))
+        found, _ = tried(lambda: decode(path, 16_000))
         assert time.monotonic() - start < HANGS_SECONDS
     if found is not None:
         assert found.dtype == np.float32
@@ -219,35 +194,5 @@ def _decode(content: bytes) -> np.ndarray | None:
     return found
 
 
-def run(name: str, examples: int, number: int = 0) -> None:
-    """Tries a check on examples that the number decides."""
-    body, strategies = CHECKS[name]
-    chosen = settings(
-        max_examples=examples,
-        database=None,
-        deadline=None,
-        suppress_health_check=list(HealthCheck),
-    )
-    chosen(seed(number)(given(**strategies)(body)))()
-
-
-def main() -> None:
-    """Runs all checks in turn until the time is over; a fault ends it with the smallest example."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=10.0)
-    parser.add_argument("--examples", type=int, default=500, help="of a check, each time")
-    parser.add_argument("--checks", default="", help="those whose name holds this")
-    arguments = parser.parse_args()
-    names = [name for name in CHECKS if arguments.checks in name]
-    end, number = time.monotonic() + 60 * arguments.minutes, 0
-    while time.monotonic() < end:
-        for name in names:
-            run(name, arguments.examples, number)
-        number += 1
-        print(
-            f"{number * arguments.examples:,} examples of each of {len(names)} checks", flush=True
-        )
-
-
 if __name__ == "__main__":
-    main()
+    main(CHECKS, __doc__)
