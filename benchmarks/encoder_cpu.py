@@ -1,13 +1,18 @@
 """The encoder on a CPU against torch and against transformers' last TensorFlow model.
 
-    python benchmarks/encoder_cpu.py [--old-python PATH] [--rounds 5]
+    python benchmarks/encoder_cpu.py [--old-python PATH] [--torch-python PATH] [--rounds 5]
+    python benchmarks/encoder_cpu.py --encoder whisper [--torch-python PATH] [--threads 1]
 
-Base size (95 M parameters, random weights), 4 clips of 3 s, both cores. Each peer runs in a process
-of its own; they take turns, so that other load on the machine affects all of them. A peer whose
-packages are missing is left out, and a line says so: torch is no dependency of this project, and
+Wav2Vec2: base size (95 M parameters, random weights), 4 clips of 3 s. A step is forward + backward
+in training mode, without LayerDrop and SpecAugment. Whisper: base size (20 M parameters), from
+samples to the last state, front end included, clips at their own length; transformers itself pads
+every clip to 30 s, so torch's model is made to take fewer frames here.
+
+Each peer runs in a process of its own; they take turns, so that other load on the machine affects
+all of them. A peer whose packages are missing is left out, and a line says so: torch is no
+dependency of this project (--torch-python names a Python that has it, and transformers), and
 transformers' TensorFlow models exist only in the environment of constraints/classic.txt, whose
-Python --old-python names. A step is forward + backward in training mode, without LayerDrop
-and SpecAugment. CPU-seconds count all threads. The last line is JSON.
+Python --old-python names. CPU-seconds count all threads. The last line is JSON.
 """
 
 import argparse
@@ -28,6 +33,13 @@ import numpy as np
 
 BATCH, SAMPLES = 4, 48_000
 STILL: dict[str, Any] = {"layerdrop": 0.0, "apply_spec_augment": False, "mask_time_prob": 0.0}
+WHISPER_BASE: dict[str, Any] = {
+    "d_model": 512,
+    "encoder_layers": 6,
+    "encoder_attention_heads": 8,
+    "encoder_ffn_dim": 2048,
+}
+WHISPER_PARTS = {"1 clip of 3 s": (1, 3), "16 clips of 3 s": (16, 3), "1 clip of 30 s": (1, 30)}
 Work = dict[str, Callable[[], Any]]
 
 
@@ -128,17 +140,73 @@ def old_tensorflow() -> Work:
     }
 
 
-PEERS: dict[str, Callable[[], Work]] = {
-    "ser_kd": ours,
-    "torch": torch_peer,
-    "old TensorFlow": old_tensorflow,
+def speech(clips: int, seconds: int) -> np.ndarray:
+    """Noise where speech would be, float32 ``[clips, samples]``."""
+    samples = 16_000 * seconds
+    return (0.1 * np.random.default_rng(0).normal(size=(clips, samples))).astype(np.float32)
+
+
+def our_whisper() -> Work:
+    """ser_kd's encoder."""
+    import tensorflow as tf
+
+    from ser_kd.encoder.architecture import architecture
+    from ser_kd.encoder.whisper import WhisperEncoder
+
+    encoder = WhisperEncoder(architecture("whisper", **WHISPER_BASE))
+    encoder.build()
+    forward = tf.function(encoder)
+
+    def part(x: tf.Tensor) -> Callable[[], Any]:
+        return lambda: forward(x).numpy()
+
+    return {name: part(tf.constant(speech(*size))) for name, size in WHISPER_PARTS.items()}
+
+
+def torch_whisper() -> Work:
+    """The torch model of transformers, which would pad every clip to 30 s."""
+    import torch
+    from transformers import WhisperConfig, WhisperFeatureExtractor
+    from transformers.models.whisper.modeling_whisper import WhisperEncoder
+
+    model = WhisperEncoder(WhisperConfig(**WHISPER_BASE)).eval()
+    extractor, positions = WhisperFeatureExtractor(), model.embed_positions.weight
+
+    def part(clips: list[np.ndarray]) -> Callable[[], Any]:
+        def run() -> None:
+            features = extractor(clips, sampling_rate=16_000, padding=False, return_tensors="pt")
+            frames = features.input_features.shape[-1] // 2
+            model.config.max_source_positions = frames
+            model.embed_positions = torch.nn.Embedding.from_pretrained(positions[:frames])
+            with torch.no_grad():
+                model(features.input_features)
+
+        return run
+
+    return {name: part(list(speech(*size))) for name, size in WHISPER_PARTS.items()}
+
+
+PEERS: dict[str, dict[str, Callable[[], Work]]] = {
+    "wav2vec2": {"ser_kd": ours, "torch": torch_peer, "old TensorFlow": old_tensorflow},
+    "whisper": {"ser_kd": our_whisper, "torch": torch_whisper},
 }
-PARTS = ("forward", "step", "step, convolutions frozen")
+PARTS = {
+    "wav2vec2": ("forward", "step", "step, convolutions frozen"),
+    "whisper": tuple(WHISPER_PARTS),
+}
 
 
-def child(peer: str) -> None:
+def child(encoder: str, peer: str, threads: int) -> None:
     """Warms up, then runs the part that each line of stdin names."""
-    work = PEERS[peer]()
+    if peer == "torch":
+        import torch
+
+        torch.set_num_threads(threads)
+    else:
+        import tensorflow as tf
+
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+    work = PEERS[encoder][peer]()
     for run in work.values():
         run()
     print("ready", flush=True)
@@ -148,10 +216,10 @@ def child(peer: str) -> None:
         print(time.perf_counter() - start, time.process_time() - cpu, flush=True)
 
 
-def start(peer: str, python: str) -> "subprocess.Popen[str] | None":
+def start(encoder: str, peer: str, python: str, threads: int) -> "subprocess.Popen[str] | None":
     """A peer's process, warmed up; None where it cannot run, and says why."""
     process = subprocess.Popen(
-        [python, __file__, "--child", peer],
+        [python, __file__, "--encoder", encoder, "--threads", str(threads), "--child", peer],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -166,11 +234,13 @@ def start(peer: str, python: str) -> "subprocess.Popen[str] | None":
     return None
 
 
-def measure(processes: dict[str, "subprocess.Popen[str]"], rounds: int) -> dict[str, Any]:
+def measure(
+    processes: dict[str, "subprocess.Popen[str]"], parts: tuple[str, ...], rounds: int
+) -> dict[str, Any]:
     """Medians of wall time and CPU time by peer and part."""
     times: dict[tuple[str, str], list[list[float]]] = {}
     for _ in range(rounds):
-        for part in PARTS:
+        for part in parts:
             for peer, process in processes.items():
                 assert process.stdin is not None
                 assert process.stdout is not None
@@ -181,7 +251,7 @@ def measure(processes: dict[str, "subprocess.Popen[str]"], rounds: int) -> dict[
     return {
         peer: {
             part: dict(zip(("wall_s", "cpu_s"), np.median(times[peer, part], axis=0), strict=True))
-            for part in PARTS
+            for part in parts
         }
         for peer in processes
     }
@@ -193,33 +263,41 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--old-python", help="the classic environment's Python")
+    parser.add_argument("--torch-python", default=sys.executable, help="a Python that has torch")
+    parser.add_argument("--encoder", choices=list(PEERS), default="wav2vec2")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--child", choices=list(PEERS), help=argparse.SUPPRESS)
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--child", help=argparse.SUPPRESS)
     parsed = parser.parse_args()
     if parsed.child:
-        child(parsed.child)
+        child(parsed.encoder, parsed.child, parsed.threads)
         return
-    pythons = {"ser_kd": sys.executable, "torch": sys.executable}
-    if parsed.old_python:
+    pythons = {"ser_kd": sys.executable, "torch": parsed.torch_python}
+    if parsed.old_python and parsed.encoder == "wav2vec2":
         pythons["old TensorFlow"] = parsed.old_python
-    started = {peer: start(peer, python) for peer, python in pythons.items()}
+    started = {
+        peer: start(parsed.encoder, peer, python, parsed.threads)
+        for peer, python in pythons.items()
+    }
+    parts = PARTS[parsed.encoder]
     processes = {peer: process for peer, process in started.items() if process is not None}
     try:
-        results = measure(processes, parsed.rounds)
+        results = measure(processes, parts, parsed.rounds)
     finally:
         for process in processes.values():
             process.kill()
     print(f"{'':<28}" + "".join(f"{peer:>24}" for peer in results))
-    for part in PARTS:
+    for part in parts:
         cells = [
-            f"{r[part]['wall_s']:.2f} s, {r[part]['cpu_s']:.2f} CPU-s" for r in results.values()
+            f"{r[part]['wall_s']:.3f} s, {r[part]['cpu_s']:.3f} CPU-s" for r in results.values()
         ]
         print(f"{part:<28}" + "".join(f"{cell:>24}" for cell in cells))
     rounded = {
-        peer: {p: {k: round(float(v), 3) for k, v in t.items()} for p, t in parts.items()}
-        for peer, parts in results.items()
+        peer: {p: {k: round(float(v), 4) for k, v in t.items()} for p, t in found.items()}
+        for peer, found in results.items()
     }
-    print(json.dumps({"benchmark": "encoder_cpu", "cores": os.cpu_count(), "results": rounded}))
+    facts = {"benchmark": "encoder_cpu", "encoder": parsed.encoder, "threads": parsed.threads}
+    print(json.dumps({**facts, "results": rounded}))
 
 
 if __name__ == "__main__":

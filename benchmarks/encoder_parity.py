@@ -1,10 +1,13 @@
 """The encoder against transformers' on random checkpoints of base and large size.
 
     python benchmarks/encoder_parity.py [--sizes base,large] [--families wav2vec2,hubert,wavlm]
+    python benchmarks/encoder_parity.py --whisper FOLDER [CLIP ...]
 
 Needs torch, which the project itself does not. Every parameter is random, scales and biases too. A
 padded batch of two clips of 3 and 2 s; the largest difference in the last and in all hidden states.
-The last line is JSON.
+Of a published Whisper, in FOLDER, the largest difference and value of every layer on 16 kHz clips
+(noise where none is given), at their own length and padded to 30 s; transformers' encoder gets its
+positions cut for the former. The last line is JSON.
 """
 
 import argparse
@@ -20,6 +23,7 @@ os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import numpy as np
+import soundfile
 import tensorflow as tf
 import torch
 import transformers
@@ -79,6 +83,31 @@ def differences(model: torch.nn.Module) -> dict[str, float]:
     }
 
 
+def whisper_differences(folder: str, clips: list[np.ndarray]) -> dict[str, Any]:
+    """By length of the clips: largest differences and values of each hidden state."""
+    ours = load_encoder(folder)
+    theirs = transformers.WhisperModel.from_pretrained(folder).encoder.eval()
+    extractor = transformers.WhisperFeatureExtractor.from_pretrained(folder)
+    most, positions = theirs.config.max_source_positions, theirs.embed_positions.weight
+    found: dict[str, Any] = {}
+    for length in ("own", "padded"):
+        pairs = []
+        for clip in clips:
+            samples = 320 * (len(clip) // 320 if length == "own" else most)
+            waveform = np.pad(clip[:samples], (0, max(0, samples - len(clip))))
+            batch = extractor(waveform, sampling_rate=16_000, padding=False, return_tensors="pt")
+            theirs.config.max_source_positions = frames = samples // 320
+            theirs.embed_positions = torch.nn.Embedding.from_pretrained(positions[:frames])
+            with torch.no_grad():
+                states = theirs(batch.input_features, output_hidden_states=True).hidden_states
+            pairs.append(list(zip(ours.hidden_states(waveform[None]), states, strict=True)))
+        found[length] = {
+            "difference": np.max([[_largest(*pair) for pair in p] for p in pairs], axis=0).tolist(),
+            "value": np.max([[float(s.abs().max()) for _, s in p] for p in pairs], axis=0).tolist(),
+        }
+    return found
+
+
 def _largest(ours: tf.Tensor, theirs: torch.Tensor) -> float:
     return float(np.abs(ours.numpy() - theirs.numpy()).max())
 
@@ -90,7 +119,19 @@ def main() -> None:
     )
     parser.add_argument("--sizes", default="base,large")
     parser.add_argument("--families", default=",".join(MODELS))
+    parser.add_argument("--whisper", nargs="+", metavar="FOLDER [CLIP]")
     parsed = parser.parse_args()
+    if parsed.whisper:
+        folder, *paths = parsed.whisper
+        clips = [soundfile.read(path, dtype="float32")[0] for path in paths]
+        noise = np.random.default_rng(0).normal(0.0, 0.1, 48_000).astype(np.float32)
+        report = whisper_differences(folder, clips or [noise])
+        for length, rows in report.items():
+            print(f"{length:<8}layer{'difference':>14}{'largest':>10}")
+            for layer, pair in enumerate(zip(rows["difference"], rows["value"], strict=True)):
+                print(f"{layer:>13}{pair[0]:>14.1e}{pair[1]:>10.1f}")
+        print(json.dumps({"benchmark": "encoder_parity", "whisper": report}))
+        return
     results = {}
     print(f"{'model':<18}{'parameters':>12}{'last state':>12}{'all states':>12}{'largest':>9}")
     for size in parsed.sizes.split(","):

@@ -174,7 +174,9 @@ def load(path: str | Path | None = None) -> Model:
 
 
 def load_encoder(name_or_folder: str | Path, **options: Any) -> "SpeechEncoder":
-    """A published Wav2Vec2, HuBERT or WavLM encoder: ``ser_kd.encoder.checkpoint.load_encoder``.
+    """A published Wav2Vec2, HuBERT, WavLM or Whisper encoder.
+
+    For the options see ``ser_kd.encoder.checkpoint.load_encoder``.
 
     Raises:
         ValueError: It is not found, cannot be built, or ``ser-kd[train]`` is not installed.

@@ -18,6 +18,17 @@ TINY = {
 }
 
 
+TINY_WHISPER = {
+    "model_type": "whisper",
+    "d_model": 16,
+    "encoder_layers": 2,
+    "encoder_attention_heads": 2,
+    "encoder_ffn_dim": 24,
+    "num_mel_bins": 80,
+    "max_source_positions": 20,
+    "init_std": 0.2,
+}
+
 QUIET = {
     "hidden_dropout": 0.0,
     "activation_dropout": 0.0,

@@ -7,7 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ser_kd.encoder.architecture import REGULARIZATION, EncoderConfig, read_architecture
+from ser_kd.encoder.architecture import (
+    SAMPLE_RATE_HZ,
+    EncoderConfig,
+    encoder_class,
+    family,
+    read_architecture,
+)
 from ser_kd.encoder.checkpoint_files import (
     CONFIG_FILE,
     PREPROCESSOR_FILE,
@@ -16,10 +22,9 @@ from ser_kd.encoder.checkpoint_files import (
 )
 from ser_kd.encoder.model import SpeechEncoder
 from ser_kd.encoder.weights import load_weights
+from ser_kd.encoder.whisper import HOP_SAMPLES, WINDOW_SAMPLES
 from ser_kd.errors import UserError
 from ser_kd.progress import say
-
-SAMPLE_RATE_HZ = 16_000
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,7 @@ class Checkpoint:
             UserError: Damaged files, or tensors that do not fit the architecture.
         """
         tensors = read_tensors(self.folder)
-        encoder = SpeechEncoder(
+        encoder: SpeechEncoder = encoder_class(self.config.model_type)(
             self.config, self.normalize_input, gradient_checkpointing, name="encoder"
         )
         try:
@@ -81,18 +86,19 @@ def open_checkpoint(
         UserError: As ``load_encoder``, but for the weights.
     """
     folder = find_checkpoint(name_or_folder)
-    for key in regularization or {}:
-        if key not in REGULARIZATION:
-            raise UserError(
-                f"{key!r} cannot be set for the checkpoint {str(name_or_folder)!r}: its "
-                f"config.json decides; yours to set are {', '.join(REGULARIZATION)}"
-            )
-    fields = {**read_json(folder / CONFIG_FILE), **(regularization or {})}
+    fields = read_json(folder / CONFIG_FILE)
     try:
-        config = read_architecture(fields)
+        adjustable = family(fields.get("model_type")).regularization
+        for key in regularization or {}:
+            if key not in adjustable:
+                raise UserError(
+                    f"{key!r} cannot be set for the checkpoint: its config.json decides; yours to "
+                    f"set are {', '.join(adjustable)}"
+                )
+        config = read_architecture({**fields, **(regularization or {})})
     except UserError as error:
         raise UserError(f"{name_or_folder}: {error}") from None
-    normalizes, notices = _read_preprocessor(folder / PREPROCESSOR_FILE)
+    normalizes, notices = _read_preprocessor(folder / PREPROCESSOR_FILE, config)
     return Checkpoint(str(name_or_folder), folder, config, normalizes, notices)
 
 
@@ -102,14 +108,14 @@ def load_encoder(
     gradient_checkpointing: bool = False,
     notify: Callable[[str], None] = say,
 ) -> SpeechEncoder:
-    """The encoder of a Wav2Vec2, HuBERT or WavLM checkpoint, with its weights.
+    """The encoder of a Wav2Vec2, HuBERT, WavLM or Whisper checkpoint, with its weights.
 
     Args:
         name_or_folder: A folder with ``config.json`` and weights, or a name on the hub such as
             ``facebook/wav2vec2-base`` or ``facebook/wav2vec2-base@refs/pr/2`` (a revision), which
             is downloaded once.
         regularization: Fields of the config to set anew: dropout, LayerDrop, SpecAugment
-            (``ser_kd.encoder.architecture.REGULARIZATION``).
+            (``ser_kd.encoder.architecture.FAMILIES`` has the names).
         gradient_checkpointing: See ``SpeechEncoder``.
         notify: Is told what was left out of the checkpoint or stays random.
 
@@ -127,15 +133,29 @@ def load_encoder(
     return checkpoint.encoder(gradient_checkpointing, notify)
 
 
-def _read_preprocessor(path: Path) -> tuple[bool, tuple[str, ...]]:
+def _read_preprocessor(path: Path, config: EncoderConfig) -> tuple[bool, tuple[str, ...]]:
     """Whether the input is to be normalised, and a notice where the folder does not say."""
+    whisper = config.model_type == "whisper"
+    usual = not whisper
     if not path.exists():
-        return True, (f"no {path.name}: input is normalised, as is transformers' default",)
+        done = "normalised" if usual else "not normalised"
+        return usual, (f"no {path.name}: input is {done}, as is transformers' default",)
     fields = read_json(path)
     rate_hz = fields.get("sampling_rate", SAMPLE_RATE_HZ)
     if rate_hz != SAMPLE_RATE_HZ:
         raise UserError(f"{path} asks for {rate_hz} Hz; only {SAMPLE_RATE_HZ} Hz is supported")
-    normalizes = fields.get("do_normalize", True)
+    if whisper:
+        needed = {
+            "feature_size": config.num_mel_bins,
+            "n_fft": WINDOW_SAMPLES,
+            "hop_length": HOP_SAMPLES,
+        }
+        for key, value in needed.items():
+            if fields.get(key, value) != value:
+                raise UserError(
+                    f"{path}: {key} = {fields[key]!r}; config.json's Whisper needs {value}"
+                )
+    normalizes = fields.get("do_normalize", usual)
     if not isinstance(normalizes, bool):
         raise UserError(f"{path}: do_normalize = {normalizes!r}; it must be true or false")
     return normalizes, ()

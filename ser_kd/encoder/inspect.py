@@ -1,11 +1,14 @@
 """What a published checkpoint is, and whether it loads."""
 
+import math
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ser_kd.encoder.architecture import longest_seconds, transformer
 from ser_kd.encoder.checkpoint import Checkpoint, open_checkpoint
 from ser_kd.encoder.checkpoint_files import MODEL_CARD
+from ser_kd.encoder.whisper import FRAME_SAMPLES, RECEPTIVE_FIELD_SAMPLES
 from ser_kd.errors import UserError
 
 
@@ -33,25 +36,22 @@ class CheckpointReport:
 
     def __str__(self) -> str:
         config = self.checkpoint.config
-        norm = "before" if config.do_stable_layer_norm else "after"
+        blocks = transformer(config)
+        norm = "before" if blocks.pre_norm else "after"
         lines = [
             ("checkpoint", self.checkpoint.name),
             ("files in", str(self.checkpoint.folder)),
             *(("", f"{name}  {_size(count)}") for name, count in self.files.items()),
             ("license", self.license or "not stated in the files; see the model's page"),
             ("family", config.model_type),
-            (
-                "front end",
-                f"{len(config.conv_dim)} convolutions to {config.conv_dim[-1]} channels, "
-                f"{config.feat_extract_norm} norm, {'with' if config.conv_bias else 'no'} bias",
-            ),
+            ("front end", self._front_end()),
             (
                 "transformer",
-                f"{config.num_hidden_layers} layers, {config.hidden_size} wide, "
-                f"{config.num_attention_heads} heads, norm {norm} each block",
+                f"{blocks.layers} layers, {blocks.hidden_size} wide, {blocks.heads} heads, "
+                f"norm {norm} each block",
             ),
             ("frame", self._frame()),
-            ("input", "normalised" if self.checkpoint.normalize_input else "as it is"),
+            ("input", self._input()),
         ]
         if self.error:
             lines.append(("loads", f"NO: {self.error}"))
@@ -65,11 +65,33 @@ class CheckpointReport:
             ]
         return "\n".join(f"{name:<12}{text}" for name, text in lines)
 
+    @property
+    def _is_whisper(self) -> bool:
+        return bool(self.checkpoint.config.model_type == "whisper")
+
+    def _front_end(self) -> str:
+        config = self.checkpoint.config
+        if self._is_whisper:
+            return f"{config.num_mel_bins} mels, 2 convolutions to {config.d_model} channels"
+        return (
+            f"{len(config.conv_dim)} convolutions to {config.conv_dim[-1]} channels, "
+            f"{config.feat_extract_norm} norm, {'with' if config.conv_bias else 'no'} bias"
+        )
+
+    def _input(self) -> str:
+        scaled = "normalised" if self.checkpoint.normalize_input else "as it is"
+        longest = longest_seconds(self.checkpoint.config)
+        return f"{scaled}, at most {longest:g} s" if math.isfinite(longest) else scaled
+
     def _frame(self) -> str:
         hop, span = 1, 1
         config = self.checkpoint.config
-        for kernel, stride in zip(config.conv_kernel[::-1], config.conv_stride[::-1], strict=True):
-            hop, span = hop * stride, (span - 1) * stride + kernel
+        if self._is_whisper:
+            hop, span = FRAME_SAMPLES, RECEPTIVE_FIELD_SAMPLES
+        else:
+            layers = zip(config.conv_kernel[::-1], config.conv_stride[::-1], strict=True)
+            for kernel, stride in layers:
+                hop, span = hop * stride, (span - 1) * stride + kernel
         return f"every {hop / 16:.4g} ms, spans {span / 16:.4g} ms of speech at 16 kHz"
 
 

@@ -14,7 +14,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from ser_kd.encoder.architecture import EncoderConfig
+from ser_kd.encoder.architecture import EncoderConfig, Transformer
 
 ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
     "gelu": lambda x: ops.gelu(x, approximate=False),
@@ -284,13 +284,13 @@ def distance_buckets(buckets: int, max_distance: int) -> np.ndarray:
 class PositionGate(layers.Layer):
     """How much of the position bias each query takes (WavLM's gate)."""
 
-    def __init__(self, config: EncoderConfig, **kwargs: Any) -> None:
+    def __init__(self, transformer: Transformer, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.heads = config.num_attention_heads
-        self.dense = _dense(config, 8, "dense")
+        self.heads, self.head_size = transformer.heads, transformer.hidden_size // transformer.heads
+        self.dense = _dense(transformer, 8, "dense")
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        self.dense.build((None, None, None, input_shape[-1] // self.heads))
+        self.dense.build((None, None, None, self.head_size))
         self.scale = self.add_weight(shape=(self.heads,), initializer="ones", name="scale")
 
     def call(self, x: Any) -> Any:  # [b, t, d] -> [b, h, t, 1]
@@ -305,16 +305,18 @@ class PositionGate(layers.Layer):
 class Attention(layers.Layer):
     """Multi-head self-attention with a bias on its logits; WavLM's positions where gated."""
 
-    def __init__(self, config: EncoderConfig, **kwargs: Any) -> None:
+    def __init__(self, transformer: Transformer, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.heads = config.num_attention_heads
-        self.query, self.key, self.value, self.output_dense = (
-            _dense(config, config.hidden_size, name) for name in ("query", "key", "value", "output")
-        )
+        self.heads = transformer.heads
+        dim = transformer.hidden_size
+        self.query = _dense(transformer, dim, "query")
+        self.key = _dense(transformer, dim, "key", use_bias=transformer.key_bias)
+        self.value = _dense(transformer, dim, "value")
+        self.output_dense = _dense(transformer, dim, "output")
         self.gate: PositionGate | None = None
-        if config.model_type == "wavlm":
-            self.gate = PositionGate(config, name="gate")
-        self.dropout = config.attention_dropout
+        if transformer.gated_positions:
+            self.gate = PositionGate(transformer, name="gate")
+        self.dropout = transformer.attention_dropout
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         parts = [self.query, self.key, self.value, self.output_dense]
@@ -343,13 +345,13 @@ class Attention(layers.Layer):
 class FeedForward(layers.Layer):
     """Two dense layers applied to every frame."""
 
-    def __init__(self, config: EncoderConfig, **kwargs: Any) -> None:
+    def __init__(self, transformer: Transformer, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.intermediate = _dense(config, config.intermediate_size, "intermediate")
-        self.output_dense = _dense(config, config.hidden_size, "output")
-        self.activation = ACTIVATIONS[config.hidden_act]
-        self.activation_dropout = config.activation_dropout
-        self.dropout = config.hidden_dropout
+        self.intermediate = _dense(transformer, transformer.intermediate_size, "intermediate")
+        self.output_dense = _dense(transformer, transformer.hidden_size, "output")
+        self.activation = ACTIVATIONS[transformer.activation]
+        self.activation_dropout = transformer.activation_dropout
+        self.dropout = transformer.dropout
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         self.intermediate.build(input_shape)
@@ -364,14 +366,14 @@ class FeedForward(layers.Layer):
 class EncoderLayer(layers.Layer):
     """Attention and feed-forward with residuals; norms after them, or before if ``pre_norm``."""
 
-    def __init__(self, config: EncoderConfig, **kwargs: Any) -> None:
+    def __init__(self, transformer: Transformer, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.pre_norm = config.do_stable_layer_norm
-        self.attention = Attention(config, name="attention")
-        self.dropout = config.hidden_dropout
-        self.norm = layers.LayerNormalization(epsilon=config.layer_norm_eps, name="norm")
-        self.feed_forward = FeedForward(config, name="feed_forward")
-        self.final_norm = layers.LayerNormalization(epsilon=config.layer_norm_eps, name="final")
+        self.pre_norm = transformer.pre_norm
+        self.attention = Attention(transformer, name="attention")
+        self.dropout = transformer.dropout
+        self.norm = layers.LayerNormalization(epsilon=transformer.norm_epsilon, name="norm")
+        self.feed_forward = FeedForward(transformer, name="feed_forward")
+        self.final_norm = layers.LayerNormalization(epsilon=transformer.norm_epsilon, name="final")
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         for layer in (self.attention, self.norm, self.feed_forward, self.final_norm):
@@ -391,6 +393,6 @@ class EncoderLayer(layers.Layer):
         return self.final_norm(x + self.feed_forward(x, seed=derive(seed, 3)))
 
 
-def _dense(config: EncoderConfig, units: int, name: str) -> layers.Dense:
-    init = keras.initializers.RandomNormal(0.0, config.initializer_range)
-    return layers.Dense(units, kernel_initializer=init, name=name)
+def _dense(transformer: Transformer, units: int, name: str, use_bias: bool = True) -> layers.Dense:
+    init = keras.initializers.RandomNormal(0.0, transformer.initializer_range)
+    return layers.Dense(units, use_bias=use_bias, kernel_initializer=init, name=name)

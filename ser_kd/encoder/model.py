@@ -6,7 +6,12 @@ from typing import Any
 import keras
 from keras import layers, ops
 
-from ser_kd.encoder.architecture import EncoderConfig, config_to_dict, read_architecture
+from ser_kd.encoder.architecture import (
+    EncoderConfig,
+    config_to_dict,
+    read_architecture,
+    transformer,
+)
 from ser_kd.encoder.layers import (
     EncoderLayer,
     FeatureEncoder,
@@ -47,6 +52,8 @@ def normalize(waveforms: Any, mask: Any = None) -> Any:
 class SpeechEncoder(keras.Model):
     """Wav2Vec2 (arXiv 2006.11477), HuBERT (2106.07447) or WavLM (2110.13900), without heads.
 
+    Whisper's is ``ser_kd.encoder.whisper.WhisperEncoder``, which has another front end.
+
     For the same weights the numbers are those of transformers' ``Wav2Vec2Model``, ``HubertModel``
     and ``WavLMModel``. The waveforms are expected as the checkpoint's preprocessor leaves them:
     see ``preprocess``.
@@ -78,24 +85,37 @@ class SpeechEncoder(keras.Model):
         if isinstance(config, Mapping):
             config = read_architecture(config)
         self.config = config
+        self.transformer = transformer(config)
         self.normalize_input = normalize_input
         self.gradient_checkpointing = gradient_checkpointing
+        self._add_front_end()
+        self.norm = layers.LayerNormalization(epsilon=self.transformer.norm_epsilon, name="norm")
+        self.encoder_layers = [
+            EncoderLayer(self.transformer, name=f"layer_{i}")
+            for i in range(self.transformer.layers)
+        ]
+        self.seeds = keras.random.SeedGenerator()
+        self.supports_masking = True  # or Keras warns that the mask is lost
+
+    def _add_front_end(self) -> None:
+        """Makes the layers that turn waveforms into what enters the transformer."""
+        config = self.config
         self.feature_encoder = FeatureEncoder(config, name="feature_encoder")
         self.feature_projection = FeatureProjection(config, name="feature_projection")
         self.positional = PositionalConvEmbedding(config, name="positional")
         self.relative: RelativePositions | None = None
         if config.model_type == "wavlm":
             self.relative = RelativePositions(config, name="relative")
-        self.norm = layers.LayerNormalization(epsilon=config.layer_norm_eps, name="norm")
-        self.encoder_layers = [
-            EncoderLayer(config, name=f"layer_{i}") for i in range(config.num_hidden_layers)
-        ]
-        self.seeds = keras.random.SeedGenerator()
-        self.supports_masking = True  # or Keras warns that the mask is lost
 
     def build(self, input_shape: Any = None) -> None:
         """Makes all weights: their shapes follow from the config alone."""
-        dim = self.config.hidden_size
+        self._build_front_end()
+        for layer in (self.norm, *self.encoder_layers):
+            layer.build((None, None, self.transformer.hidden_size))
+        self.built = True
+
+    def _build_front_end(self) -> None:
+        dim = self.transformer.hidden_size
         self.masked_embedding = self.add_weight(
             shape=(dim,),
             initializer=keras.initializers.RandomUniform(0.0, 1.0),
@@ -105,11 +125,9 @@ class SpeechEncoder(keras.Model):
         )
         self.feature_encoder.build((None, None))
         self.feature_projection.build((None, None, self.config.conv_dim[-1]))
-        for layer in (self.positional, self.norm, *self.encoder_layers):
-            layer.build((None, None, dim))
+        self.positional.build((None, None, dim))
         if self.relative is not None:
             self.relative.build()
-        self.built = True
 
     def __call__(
         self, waveforms: Any, mask: Any = None, training: bool | None = None, **kwargs: Any
@@ -175,29 +193,42 @@ class SpeechEncoder(keras.Model):
         mask = None if mask is None else ops.convert_to_tensor(mask)
         self._check(waveforms, mask)
         seed = self.seeds.next() if training else None
-        x = self.feature_projection(self.feature_encoder(waveforms), seed=derive(seed, 1))
-        frames = ops.shape(x)[1]  # x [b, t, d]
-        real = None if mask is None else self.frame_mask(mask, frames)  # [b, t]
-        if seed is not None:
-            x = self._mask_features(x, real, seed)
+        x, real = self._embed(waveforms, mask, seed)  # [b, t, d], [b, t]
         bias = None
         if real is not None:
-            x = x * ops.cast(real, x.dtype)[:, :, None]
             bias = ops.where(real, 0.0, MASKED_LOGIT)[:, None, None, :]  # [b, 1, 1, t]
-        x = x + self.positional(x)
-        if not self.config.do_stable_layer_norm:
-            x = self.norm(x)
-        states = [dropout(x, self.config.hidden_dropout, derive(seed, 2))]
-        positions = None if self.relative is None else self.relative(x)  # [h, t, t]
+        states = [dropout(x, self.transformer.dropout, derive(seed, 2))]
+        positions = self._positions(x)
         for number, layer in enumerate(self.encoder_layers):
             layer_seed = derive(seed, 16 * (number + 1))
             states.append(self._run_layer(layer, states[-1], bias, positions, layer_seed))
         return states
 
+    def _embed(self, waveforms: Any, mask: Any, seed: Any) -> tuple[Any, Any]:
+        """What enters the transformer [b, t, d], and which frames are real: bool [b, t], or None.
+
+        ``waveforms`` [b, n] and ``mask`` [b, n] are checked; ``seed`` is None without training.
+        """
+        x = self.feature_projection(self.feature_encoder(waveforms), seed=derive(seed, 1))
+        real = None if mask is None else self.frame_mask(mask, ops.shape(x)[1])
+        if seed is not None:
+            x = self._mask_features(x, real, seed)
+        if real is not None:
+            x = x * ops.cast(real, x.dtype)[:, :, None]
+        x = x + self.positional(x)
+        return (x if self.transformer.pre_norm else self.norm(x)), real
+
+    def _positions(self, x: Any) -> Any:
+        """Relative positions [h, t, t] for the frames ``x`` [b, t, d], or None."""
+        return None if self.relative is None else self.relative(x)
+
+    def output_of(self, states: list[Any]) -> Any:
+        """The encoder's output [batch, frames, dim], of its ``hidden_states``."""
+        return self.norm(states[-1]) if self.config.do_stable_layer_norm else states[-1]
+
     def call(self, waveforms: Any, mask: Any = None, training: bool = False) -> Any:
         """The last hidden state [batch, frames, dim]; arguments as of ``hidden_states``."""
-        x = self.hidden_states(waveforms, mask=mask, training=bool(training))[-1]
-        return self.norm(x) if self.config.do_stable_layer_norm else x
+        return self.output_of(self.hidden_states(waveforms, mask=mask, training=bool(training)))
 
     def _check(self, waveforms: Any, mask: Any) -> None:
         shape = tuple(waveforms.shape)
@@ -223,7 +254,7 @@ class SpeechEncoder(keras.Model):
 
     def _mask_features(self, x: Any, real: Any, seed: Any) -> Any:
         """SpecAugment: spans of frames become ``masked_embedding``, spans of channels zero."""
-        config, (batch, frames) = self.config, ops.shape(x)[:2]
+        config, (batch, frames), channels = self.config, ops.shape(x)[:2], x.shape[-1]
         if self._masks(config.mask_time_prob):
             lengths = ops.full((batch,), frames, dtype="int32")
             if real is not None:
@@ -241,8 +272,8 @@ class SpeechEncoder(keras.Model):
         if self._masks(config.mask_feature_prob):
             masked = random_spans(
                 derive(seed, 6),
-                ops.full((batch,), config.hidden_size, dtype="int32"),
-                config.hidden_size,
+                ops.full((batch,), channels, dtype="int32"),
+                channels,
                 config.mask_feature_prob,
                 config.mask_feature_length,
                 getattr(config, "mask_feature_min_masks", 0),  # WavLM's has none
@@ -257,9 +288,9 @@ class SpeechEncoder(keras.Model):
             def whole() -> Any:
                 return layer(x, bias=bias, positions=positions, seed=seed)
 
-            if seed is None or self.config.layerdrop == 0:
+            if seed is None or self.transformer.layerdrop == 0:
                 return whole()
-            kept = uniform((), derive(seed, 9)) >= self.config.layerdrop
+            kept = uniform((), derive(seed, 9)) >= self.transformer.layerdrop
             return ops.cond(kept, whole, lambda: x)
 
         if seed is not None and self.gradient_checkpointing:

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from ser_kd.encoder.model import SpeechEncoder
+from ser_kd.encoder.whisper import WhisperEncoder
 from ser_kd.errors import UserError
 
 HEADS = (
@@ -40,6 +41,9 @@ _SPELLINGS = {
     "parametrizations.weight.original1": "weight_v",
 }
 
+_WHISPER_HEADS = ("classifier.", "decoder.", "layer_weights", "proj_out.", "projector.")
+"""Names, or their beginnings, of what Whisper's task models have beside the encoder."""
+
 Slot = tuple[tuple[int, ...], Callable[[np.ndarray], None]]
 """The shape that a tensor must have, and what puts it into its place."""
 
@@ -60,12 +64,16 @@ def load_weights(encoder: SpeechEncoder, tensors: Mapping[str, np.ndarray]) -> l
     """
     if not encoder.built:
         encoder.build()
-    slots, (found, dropped) = _slots(encoder), _encoder_tensors(tensors, encoder.config.model_type)
+    if isinstance(encoder, WhisperEncoder):
+        slots, (found, dropped) = _whisper_slots(encoder), _whisper_tensors(tensors)
+    else:
+        slots = _slots(encoder)
+        found, dropped = _encoder_tensors(tensors, encoder.config.model_type)
     notices = []
     if dropped:
         heads = sorted({name.split(".")[0] for name in dropped})
         notices.append(f"left out, not part of the encoder: {', '.join(heads)}")
-    if _MASKED_EMBEDDING not in found:
+    if _MASKED_EMBEDDING in slots and _MASKED_EMBEDDING not in found:
         del slots[_MASKED_EMBEDDING]
         notices.append(
             f"{_MASKED_EMBEDDING} is not in the checkpoint: it starts at random (it is only used "
@@ -85,13 +93,14 @@ def load_weights(encoder: SpeechEncoder, tensors: Mapping[str, np.ndarray]) -> l
             faults["not finite floats"].append(f"{name} ({tensor.dtype})")
         elif not _is_finite(tensor):
             faults["not finite floats"].append(name)
-    if not any(faults.values()) and not _is_finite(_folded(found)):
-        faults["not finite floats"].append(f"{_POSITIONAL}weight_v (a direction of length 0)")
     if not slots.keys() & found.keys():
         raise UserError(
             f"no tensor has a name of {encoder.config.model_type}'s in transformers; the first is "
             f"{min(tensors, default='none')}: convert the checkpoint to transformers' format first"
         )
+    direction = f"{_POSITIONAL}weight_v"
+    if direction in slots and not any(faults.values()) and not _is_finite(_folded(found)):
+        faults["not finite floats"].append(f"{direction} (a direction of length 0)")
     listed = [f"{kind}: {_some(names)}" for kind, names in faults.items() if names]
     if listed:
         raise UserError(
@@ -156,57 +165,95 @@ def _is_conv(name: str) -> bool:
     return name.startswith("feature_extractor.conv_layers.")
 
 
-def _slots(encoder: SpeechEncoder) -> dict[str, Slot]:
-    """Every tensor that the encoder needs."""
-    slots: dict[str, Slot] = {}
+def _whisper_tensors(
+    tensors: Mapping[str, np.ndarray],
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """The encoder's own tensors without prefix; the names of the decoder's and the heads'."""
+    found, dropped = {}, []
+    for name, tensor in tensors.items():
+        short = _WRAPPERS.sub("", name).removeprefix("module.").removeprefix("model.")
+        if short.startswith(_WHISPER_HEADS):
+            dropped.append(short)
+            continue
+        own = short.removeprefix("encoder.")
+        if own in found:
+            own = f"{name} (a second spelling)"
+        found[own] = tensor
+    return found, dropped
+
+
+class _Slots(dict[str, Slot]):
+    """Every tensor that an encoder needs, by the name that transformers gives it."""
 
     def put(
+        self,
         name: str,
         variable: Any,
         shape: tuple[int, ...] | None = None,
         turn: Callable[[np.ndarray], np.ndarray] = np.asarray,
     ) -> None:
-        slots[name] = (shape or tuple(variable.shape), lambda x: variable.assign(turn(x)))
+        self[name] = (shape or tuple(variable.shape), lambda x: variable.assign(turn(x)))
 
-    def norm(name: str, layer: Any) -> None:
-        put(f"{name}.weight", layer.gamma)
-        put(f"{name}.bias", layer.beta)
+    def norm(self, name: str, layer: Any) -> None:
+        self.put(f"{name}.weight", layer.gamma)
+        self.put(f"{name}.bias", layer.beta)
 
-    def dense(name: str, layer: keras.layers.Dense) -> None:
-        put(f"{name}.weight", layer.kernel, tuple(layer.kernel.shape)[::-1], np.transpose)
-        put(f"{name}.bias", layer.bias)
+    def kernel(self, name: str, layer: keras.layers.Dense | keras.layers.Conv1D) -> None:
+        """[in, out] or [width, in, out], there [out, in] or [out, in, width]."""
+        self.put(f"{name}.weight", layer.kernel, tuple(layer.kernel.shape)[::-1], np.transpose)
+        if layer.use_bias:
+            self.put(f"{name}.bias", layer.bias)
 
-    put(_MASKED_EMBEDDING, encoder.masked_embedding)
+
+def _slots(encoder: SpeechEncoder) -> _Slots:
+    slots = _Slots()
+    slots.put(_MASKED_EMBEDDING, encoder.masked_embedding)
     for number, conv in enumerate(encoder.feature_encoder.conv_layers):
         name = f"feature_extractor.conv_layers.{number}"
-        kernel = conv.conv.kernel  # [width, in, out], there [out, in, width]
-        put(f"{name}.conv.weight", kernel, tuple(kernel.shape)[::-1], np.transpose)
-        if conv.conv.use_bias:
-            put(f"{name}.conv.bias", conv.conv.bias)
+        slots.kernel(f"{name}.conv", conv.conv)
         if conv.norm is not None:
-            norm(f"{name}.layer_norm", conv.norm)
+            slots.norm(f"{name}.layer_norm", conv.norm)
     if encoder.feature_projection.norm is not None:
-        norm("feature_projection.layer_norm", encoder.feature_projection.norm)
-    dense("feature_projection.projection", encoder.feature_projection.dense)
-    slots |= _positional_slots(encoder.positional)
-    norm("encoder.layer_norm", encoder.norm)
+        slots.norm("feature_projection.layer_norm", encoder.feature_projection.norm)
+    slots.kernel("feature_projection.projection", encoder.feature_projection.dense)
+    slots.update(_positional_slots(encoder.positional))
+    slots.norm("encoder.layer_norm", encoder.norm)
     if encoder.relative is not None:
-        put("encoder.layers.0.attention.rel_attn_embed.weight", encoder.relative.embedding)
+        slots.put("encoder.layers.0.attention.rel_attn_embed.weight", encoder.relative.embedding)
     for number, layer in enumerate(encoder.encoder_layers):
         name, attention = f"encoder.layers.{number}", layer.attention
-        dense(f"{name}.attention.q_proj", attention.query)
-        dense(f"{name}.attention.k_proj", attention.key)
-        dense(f"{name}.attention.v_proj", attention.value)
-        dense(f"{name}.attention.out_proj", attention.output_dense)
+        slots.kernel(f"{name}.attention.q_proj", attention.query)
+        slots.kernel(f"{name}.attention.k_proj", attention.key)
+        slots.kernel(f"{name}.attention.v_proj", attention.value)
+        slots.kernel(f"{name}.attention.out_proj", attention.output_dense)
         if attention.gate is not None:
             scale = attention.gate.scale
             shape = (1, scale.shape[0], 1, 1)
-            put(f"{name}.attention.gru_rel_pos_const", scale, shape, np.ravel)
-            dense(f"{name}.attention.gru_rel_pos_linear", attention.gate.dense)
-        norm(f"{name}.layer_norm", layer.norm)
-        dense(f"{name}.feed_forward.intermediate_dense", layer.feed_forward.intermediate)
-        dense(f"{name}.feed_forward.output_dense", layer.feed_forward.output_dense)
-        norm(f"{name}.final_layer_norm", layer.final_norm)
+            slots.put(f"{name}.attention.gru_rel_pos_const", scale, shape, np.ravel)
+            slots.kernel(f"{name}.attention.gru_rel_pos_linear", attention.gate.dense)
+        slots.norm(f"{name}.layer_norm", layer.norm)
+        slots.kernel(f"{name}.feed_forward.intermediate_dense", layer.feed_forward.intermediate)
+        slots.kernel(f"{name}.feed_forward.output_dense", layer.feed_forward.output_dense)
+        slots.norm(f"{name}.final_layer_norm", layer.final_norm)
+    return slots
+
+
+def _whisper_slots(encoder: WhisperEncoder) -> _Slots:
+    slots = _Slots()
+    for number, conv in enumerate(encoder.feature_encoder.conv_layers, start=1):
+        slots.kernel(f"conv{number}", conv)
+    slots.put("embed_positions.weight", encoder.positional.embedding)
+    for number, layer in enumerate(encoder.encoder_layers):
+        name, attention = f"layers.{number}", layer.attention
+        slots.kernel(f"{name}.self_attn.q_proj", attention.query)
+        slots.kernel(f"{name}.self_attn.k_proj", attention.key)
+        slots.kernel(f"{name}.self_attn.v_proj", attention.value)
+        slots.kernel(f"{name}.self_attn.out_proj", attention.output_dense)
+        slots.norm(f"{name}.self_attn_layer_norm", layer.norm)
+        slots.kernel(f"{name}.fc1", layer.feed_forward.intermediate)
+        slots.kernel(f"{name}.fc2", layer.feed_forward.output_dense)
+        slots.norm(f"{name}.final_layer_norm", layer.final_norm)
+    slots.norm("layer_norm", encoder.norm)
     return slots
 
 

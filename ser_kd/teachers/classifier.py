@@ -6,6 +6,7 @@ from typing import Any, Literal
 import keras
 from keras import layers, ops
 
+from ser_kd.encoder.architecture import encoder_class
 from ser_kd.encoder.model import SpeechEncoder
 
 Combine = Literal["last", "weighted"]
@@ -182,10 +183,10 @@ class SpeechClassifier(keras.Model):
         super().__init__(**{"autocast": False, **kwargs})  # see SpeechEncoder
         self.frozen = frozen
         self.encoder = encoder
-        layer_count = encoder.config.num_hidden_layers + 1 if combine == "weighted" else 1
+        layer_count = encoder.transformer.layers + 1 if combine == "weighted" else 1
         self.head = ClassifierHead(
             classes,
-            encoder.config.hidden_size,
+            encoder.transformer.hidden_size,
             layer_count,
             combine,
             pooling,
@@ -214,7 +215,7 @@ class SpeechClassifier(keras.Model):
     def states(self, inputs: Mapping[str, Any], training: bool = False) -> tuple[list[Any], Any]:
         """Hidden states that the head combines, each [batch, frames, dim], and real frames.
 
-        The last one is the encoder's output: normalised where ``do_stable_layer_norm`` is set.
+        The last one is the encoder's output.
         """
         if not self.built:
             self.build()
@@ -225,9 +226,7 @@ class SpeechClassifier(keras.Model):
         # A frozen encoder is a fixed function: nothing is drawn in it.
         training = training and self.frozen != "encoder"
         states = self.encoder.hidden_states(waveforms, mask=mask, training=training)
-        last = states[-1]
-        if self.encoder.config.do_stable_layer_norm:
-            last = self.encoder.norm(last)
+        last = self.encoder.output_of(states)
         states = [last] if self.head.layer_sum is None else [*states[:-1], last]
         return states, self.encoder.frame_mask(mask, ops.shape(last)[1])
 
@@ -258,4 +257,6 @@ class SpeechClassifier(keras.Model):
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "SpeechClassifier":
-        return cls(**{**config, "encoder": SpeechEncoder.from_config(config["encoder"])})
+        fields = config["encoder"]
+        encoder = encoder_class(fields["config"]["model_type"]).from_config(fields)
+        return cls(**{**config, "encoder": encoder})

@@ -14,8 +14,14 @@ from ser_kd.data import batching
 from ser_kd.data.clip_arrays import ClipArrays, one_cell_per_clip
 from ser_kd.data.training_set import TrainingSet
 from ser_kd.distillation import fit_loop
-from ser_kd.encoder.architecture import architecture
-from ser_kd.encoder.checkpoint import SAMPLE_RATE_HZ, Checkpoint, open_checkpoint
+from ser_kd.encoder.architecture import (
+    SAMPLE_RATE_HZ,
+    EncoderConfig,
+    architecture,
+    encoder_class,
+    longest_seconds,
+)
+from ser_kd.encoder.checkpoint import Checkpoint, open_checkpoint
 from ser_kd.encoder.model import SpeechEncoder
 from ser_kd.errors import UserError
 from ser_kd.progress import say
@@ -59,13 +65,20 @@ class Wav2Vec2Teacher(Teacher[Wav2Vec2TeacherConfig]):
                     f"audio.sample_rate_hz = {config.audio.sample_rate_hz}"
                 )
             self._checkpoint = open_checkpoint(settings.checkpoint, settings.architecture)
+            self._encoder_config: EncoderConfig = self._checkpoint.config
         elif self.frozen == "encoder":
             raise UserError(
                 f"teachers.{name}.frozen = 'encoder' needs a checkpoint: a random encoder that "
                 "never learns is of no use"
             )
         else:
-            architecture(**settings.architecture)
+            self._encoder_config = architecture(**settings.architecture)
+        longest = longest_seconds(self._encoder_config)
+        if config.audio.window_seconds > longest:
+            raise UserError(
+                f"audio.window_seconds = {config.audio.window_seconds:g}, but the encoder of "
+                f"teachers.{name} hears at most {longest:g} s: make the windows shorter"
+            )
         self._notified: set[str] = set()
         self._store: ClipStore | None = None
 
@@ -140,11 +153,10 @@ class Wav2Vec2Teacher(Teacher[Wav2Vec2TeacherConfig]):
         recompute = self.settings.gradient_checkpointing
         if self._checkpoint is not None:
             return self._checkpoint.encoder(recompute, self._notify)
-        return SpeechEncoder(
-            architecture(**self.settings.architecture),
-            gradient_checkpointing=recompute,
-            name="encoder",
+        encoder: SpeechEncoder = encoder_class(self._encoder_config.model_type)(
+            self._encoder_config, gradient_checkpointing=recompute, name="encoder"
         )
+        return encoder
 
     def _notify(self, line: str) -> None:
         """Says every line once, not once a fold."""

@@ -66,7 +66,7 @@ class EnsembleTeacherConfig(MembersTeacherConfig):
 
 @dataclass(frozen=True)
 class Wav2Vec2TeacherConfig(TrainedTeacherConfig):
-    """``wav2vec2``: an encoder of that family (HuBERT and WavLM too) and a classifier on it.
+    """``wav2vec2``: an encoder of that family (HuBERT, WavLM, Whisper too) and a classifier.
 
     ``checkpoint``: published weights, on the hub or in a folder; empty = a random start.
     ``architecture`` overrides fields of the base architecture (with a checkpoint: dropout,

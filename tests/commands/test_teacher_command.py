@@ -41,6 +41,24 @@ def test_what_a_checkpoint_is(tmp_path, capsys):
     assert found["frame"].startswith("every 2.5 ms, spans 4.062 ms")
 
 
+def test_what_a_whisper_is(capsys):
+    folder = FIXTURES / "whisper_128"
+    assert main(["teacher", "inspect", str(folder)]) == 0
+    found = lines(capsys.readouterr().out)
+    assert found["family"] == "whisper"
+    assert found["front end"] == "128 mels, 2 convolutions to 16 channels"
+    assert found["transformer"] == "2 layers, 16 wide, 2 heads, norm before each block"
+    # 2 * 10 ms; 25 ms of the window and 4 * 10 ms of the convolutions.
+    assert found["frame"].startswith("every 20 ms, spans 65 ms")
+    assert found["input"] == "as it is, at most 0.4 s"  # 20 positions
+    assert found["notice"] == "left out, not part of the encoder: decoder"
+    assert found["loads"] == "yes"
+    convolutions = 3 * 16 * (128 + 16) + 2 * 16
+    a_layer = 4 * 16 * 16 + 3 * 16 + 2 * 16 * 24 + 24 + 16 + 4 * 16
+    parameters = convolutions + 20 * 16 + 2 * a_layer + 2 * 16
+    assert found["parameters"] == f"{parameters:,}, {convolutions:,} of them in the front end"
+
+
 def test_a_checkpoint_that_does_not_load_says_why_and_still_what_it_is(tmp_path, capsys):
     folder = Path(shutil.copytree(FIXTURES / "wav2vec2_group", tmp_path / "mine"))
     tensors = load_file(folder / "model.safetensors")
@@ -62,13 +80,13 @@ def test_a_license_is_taken_from_the_front_matter_only(tmp_path, capsys, card):
 
 
 def test_an_unknown_architecture_is_one_line(tmp_path, capsys):
-    (tmp_path / "config.json").write_text(json.dumps({"model_type": "whisper"}))
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "t5"}))
     assert main(["teacher", "inspect", str(tmp_path)]) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert err == (
-        f"error: {tmp_path}: model_type 'whisper' is not supported; "
-        "supported: wav2vec2, hubert, wavlm\n"
+        f"error: {tmp_path}: model_type 't5' is not supported; "
+        "supported: wav2vec2, hubert, wavlm, whisper\n"
     )
 
 

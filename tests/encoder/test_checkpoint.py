@@ -213,7 +213,7 @@ def test_weights_in_half_precision(folder):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"model_type": "whisper"}, "model_type 'whisper' is not supported.*wav2vec2, hubert"),
+        ({"model_type": "t5"}, "model_type 't5' is not supported.*wav2vec2, hubert"),
         ({"model_type": None}, "model_type None is not supported"),
         ({"add_adapter": True}, "add_adapter = True is not supported"),
         ({"conv_dim": "many"}, "conv_dim"),

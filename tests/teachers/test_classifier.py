@@ -4,10 +4,11 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from encoder_maker import QUIET, TINY, numpy
+from encoder_maker import QUIET, TINY, TINY_WHISPER, numpy
 
 from ser_kd.encoder.architecture import architecture
 from ser_kd.encoder.model import SpeechEncoder
+from ser_kd.encoder.whisper import WhisperEncoder
 from ser_kd.teachers.classifier import AttentiveStatistics, LayerSum, SpeechClassifier
 
 # Keras saves a TensorFlow variable through a NumPy 1 interface.
@@ -127,6 +128,24 @@ def test_embedding_comes_with_the_logits_and_ignores_padding():
         np.testing.assert_allclose(numpy(logits), numpy(model(x)), atol=1e-6)
         longer = {**x, "waveform": np.pad(x["waveform"], [(0, 0), (0, 333)])}
         np.testing.assert_allclose(numpy(model(longer)), numpy(logits), atol=1e-5)
+
+
+@pytest.mark.parametrize("frozen", ["nothing", "feature_encoder", "encoder"])
+def test_a_classifier_on_whisper(tmp_path, frozen):
+    encoder = WhisperEncoder(architecture(**TINY_WHISPER), name="encoder")
+    model = SpeechClassifier(encoder, 2, combine="weighted", frozen=frozen, name="teacher")
+    model.build()
+    trained = " ".join(weight.path for weight in model.trainable_weights)
+    assert ("conv_0" in trained) == (frozen == "nothing")
+    assert ("layer_0" in trained) == (frozen != "encoder")
+    x, _ = tones(3, samples=4000)
+    means, output = numpy(model.layer_means(x)), numpy(model(x))
+    assert means.shape == (3, 3, 16)
+    clip = encoder.preprocess(x["waveform"][1:2, : x["samples"][1]])
+    np.testing.assert_allclose(means[1, -1], numpy(encoder(clip))[0].mean(axis=0), atol=1e-5)
+    model.save(tmp_path / "teacher.keras")
+    loaded = keras.saving.load_model(tmp_path / "teacher.keras")
+    np.testing.assert_array_equal(numpy(loaded(x)), output)
 
 
 @pytest.mark.parametrize("combine", ["last", "weighted"])

@@ -329,6 +329,13 @@ def test_a_checkpoint_needs_its_own_sampling_rate():
         make_teacher({"kind": "wav2vec2", "checkpoint": str(CHECKPOINT)}, **sections)
 
 
+def test_windows_longer_than_the_encoder_hears_are_refused():
+    table = {"kind": "wav2vec2", "architecture": {"model_type": "whisper"}}
+    make_teacher(table, audio={"window_seconds": 30.0})
+    with pytest.raises(UserError, match=r"window_seconds = 31, .*teachers.wave hears at most 30 s"):
+        make_teacher(table, audio={"window_seconds": 31.0})
+
+
 def make_teacher(table: dict, **sections) -> Wav2Vec2Teacher:
     config = config_from_dict({"teachers": {"wave": table}, **sections})
     return Wav2Vec2Teacher("wave", config, None)
