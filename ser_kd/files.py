@@ -1,6 +1,7 @@
 """Files that are either whole or absent, so that any run can be killed at any moment."""
 
 import contextlib
+import errno
 import json
 import os
 from collections.abc import Iterable, Iterator
@@ -9,18 +10,28 @@ from typing import Any
 
 import numpy as np
 
+from ser_kd.errors import is_disk_full
+
 
 @contextlib.contextmanager
 def atomic(path: Path) -> Iterator[Path]:
     """Yields a temporary path beside ``path`` (same suffix); renames it over ``path`` at the end.
 
     After an error (a full disk, Ctrl-C) the temporary file is removed and ``path`` is as before.
+
+    Raises:
+        OSError: With ``errno.ENOSPC`` and the file's name where the disk is full, whatever the
+            library that writes makes of that.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
     try:
         yield partial
         partial.replace(path)
+    except OSError as error:
+        if not is_disk_full(error):
+            raise
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
     finally:
         partial.unlink(missing_ok=True)
 

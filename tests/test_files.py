@@ -1,5 +1,6 @@
 """Files that are whole or absent."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -39,6 +40,23 @@ def test_after_an_error_all_is_as_before(tmp_path, error):
         write()
     assert path.read_text() == "before"
     assert names(tmp_path) == ["file.txt"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        OSError(errno.EDQUOT, "Disk quota exceeded"),
+        OSError("777221 requested and 522176 written"),  # NumPy
+        OSError("Unable to flush file (errno = 28, error message = 'No space left on device')"),
+    ],
+)
+def test_a_full_disk_is_told_with_the_file(tmp_path, error):
+    path = tmp_path / "model.keras"
+    with pytest.raises(OSError, match="No space left") as raised, files.atomic(path):
+        raise error
+    assert (raised.value.errno, raised.value.filename) == (errno.ENOSPC, str(path))
+    assert names(tmp_path) == []
 
 
 def test_after_a_kill_the_file_is_as_before(tmp_path):

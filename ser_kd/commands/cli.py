@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 from types import ModuleType
 
-from ser_kd.errors import UserError
+from ser_kd.errors import UserError, is_disk_full
 from ser_kd.quiet import stderr_held
 from ser_kd.registry import missing_extra
 
@@ -47,7 +47,7 @@ def guarded(main: Callable[[], int]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
-        hint = ": free some space, then run the same command again" if _disk_full(error) else ""
+        hint = ": free some space, then run the same command again" if is_disk_full(error) else ""
         what = error.strerror or (os.strerror(errno.ENOSPC) if hint else error)
         _complain(f"{what}{where}{hint}")
     except KeyboardInterrupt:
@@ -81,12 +81,6 @@ def _escaped(error: UnicodeError) -> tuple[str, int]:
 
 def _complain(message: str) -> None:
     print("error: " + " ".join(message.split()), file=sys.stderr)
-
-
-def _disk_full(error: OSError) -> bool:
-    # NumPy's short writes have no number: "777221 requested and 522176 written".
-    short = error.errno is None and str(error).endswith(" written")
-    return short or error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 class _QuietTensorFlow(importlib.abc.MetaPathFinder):

@@ -445,13 +445,14 @@ def test_a_full_disk_loses_nothing(place, finished, monkeypatch, capsys):
     (directory / "teachers" / "ensemble" / "targets.npz").unlink()
     (directory / "eval.json").unlink()
     before = snapshot(directory)
-    for module, name in ((np, "savez"), (files, "write_json")):
+    for module, name, file in ((np, "savez", "targets.npz"), (files, "write_json", "")):
         with monkeypatch.context() as patch:
             patch.setattr(module, name, full_disk)
             assert train.main(arguments(place, directory)) == 2
-        assert errors(capsys) == [
-            "error: No space left on device: free some space, then run the same command again"
-        ]
+        (message,) = errors(capsys)
+        where = rf" \(.*{file}\)" if file else ""
+        mend = "free some space, then run the same command again"
+        assert re.fullmatch(f"error: No space left on device{where}: {mend}", message)
         assert_kept(before, directory, "predictions.csv")
     assert train.main(arguments(place, directory)) == 0
     for name in ("teachers/ensemble/targets.npz", "eval.json"):
