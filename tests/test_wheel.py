@@ -118,7 +118,7 @@ class Absent:
             raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
 if {missing}:
     sys.meta_path.insert(0, Absent())
-from ser_kd.__main__ import main
+from ser_kd.commands.main import main
 sys.exit(main())
 """
     return subprocess.run(

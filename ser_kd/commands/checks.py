@@ -8,7 +8,7 @@ from ser_kd.errors import UserError
 
 
 def check_corpus(config: CorpusConfig) -> None:
-    """That there is such a corpus, and its folder where it needs one.
+    """That there is such a corpus, and its folder where it needs one, with something in it.
 
     Raises:
         UserError: There is not.
@@ -16,6 +16,8 @@ def check_corpus(config: CorpusConfig) -> None:
     folder = corpus_folder(config)
     if folder is not None and not folder.exists():
         raise UserError(f"data folder {folder} does not exist: check the path")
+    if folder is not None and folder.is_dir() and not any(folder.iterdir()):
+        raise UserError(f"data folder {folder} is empty: check the path")
 
 
 def check_run_dir(directory: Path | None) -> None:

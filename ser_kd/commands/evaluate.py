@@ -5,7 +5,7 @@ import contextlib
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ser_kd.commands.arguments import label_map
 from ser_kd.commands.checks import check_corpus
@@ -13,6 +13,9 @@ from ser_kd.config import CorpusConfig
 from ser_kd.corpora import find_reader
 from ser_kd.errors import UserError
 from ser_kd.progress import never_silent, say
+
+if TYPE_CHECKING:
+    from ser_kd.evaluation.clips import Choice
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -89,9 +92,8 @@ def run(arguments: argparse.Namespace) -> int:
     model = find_model(arguments.model) if arguments.model else default_model()
     # Not beside the default model: that would be among the installed packages.
     out = arguments.out or (model.parent if arguments.model else Path()) / "evaluation"
-    _check(arguments, model, out)
+    choice = _checked(arguments, model, out)
     from ser_kd import files
-    from ser_kd.evaluation.clips import Choice
     from ser_kd.evaluation.html_report.page import write_report
     from ser_kd.evaluation.model import Request, evaluate_model
     from ser_kd.evaluation.predictions import write_csv
@@ -101,13 +103,7 @@ def run(arguments: argparse.Namespace) -> int:
     with contextlib.redirect_stdout(sys.stderr if arguments.json else sys.stdout), never_silent():
         found = evaluate_model(
             model,
-            Choice(
-                arguments.corpus,
-                arguments.data_dir,
-                arguments.metadata_dir,
-                arguments.split,
-                label_map(arguments.label_map),
-            ),
+            choice,
             Request(
                 cross=arguments.cross,
                 teachers=arguments.teacher,
@@ -127,26 +123,39 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _check(arguments: argparse.Namespace, model: Path, out: Path) -> None:
-    """What can be said before anything large is imported.
+def _checked(arguments: argparse.Namespace, model: Path, out: Path) -> "Choice":
+    """Which clips are asked for, once all is checked that can be without large imports.
 
     Raises:
-        UserError: There is no such model, corpus, split, folder or file, or ``out`` is none.
+        UserError: There is no such model, corpus, split, class, folder or file, the model is
+            damaged, or ``out`` is none.
     """
-    from ser_kd.evaluation.clips import SPLITS, split_cross
+    from ser_kd.evaluation.clips import Choice, check_choice, split_cross
     from ser_kd.evaluation.run_folder import find_run_dir
+    from ser_kd.inference.predictor import require_model
+    from ser_kd.students.frontend import find_frontend
+    from ser_kd.tflite.structure import check_flatbuffer
 
-    if not model.is_file():
-        raise UserError(f"{model}: no such model")
+    require_model(model)
+    if model.suffix == ".tflite":
+        check_flatbuffer(model)
     if out.exists() and not out.is_dir():
         raise UserError(f"--out {out} is a file: name a folder")
     if (out / "config.json").exists():
         raise UserError(f"--out {out} is a run's folder, whose eval.json tells of all its models")
-    if arguments.split is not None and arguments.split not in SPLITS:
-        raise UserError(f"unknown split {arguments.split!r}: use {', '.join(SPLITS)}")
+    choice = Choice(
+        arguments.corpus,
+        arguments.data_dir,
+        arguments.metadata_dir,
+        arguments.split,
+        label_map(arguments.label_map),
+    )
+    in_run = find_run_dir(model) is not None
+    labels, _ = find_frontend(model)
+    check_choice(choice, labels, in_run)
     if arguments.corpus is not None:
         find_reader(arguments.corpus)
-        if arguments.data_dir or find_run_dir(model) is None:
+        if arguments.data_dir or not in_run:
             check_corpus(CorpusConfig(arguments.corpus, data_dir=arguments.data_dir or ""))
     folders = [arguments.data_dir, *(split_cross(item)[1] for item in arguments.cross)]
     for folder in folders:
@@ -158,3 +167,4 @@ def _check(arguments: argparse.Namespace, model: Path, out: Path) -> None:
     for path in arguments.against:
         if not path.exists():
             raise UserError(f"{path}: no such model")
+    return choice

@@ -97,6 +97,32 @@ class ClipSet:
         return map(self.waveform, range(len(self)))
 
 
+def check_choice(choice: Choice, labels: Sequence[str], in_run: bool) -> None:
+    """What can be said of a choice before any clip is looked for.
+
+    Args:
+        choice: Which clips.
+        labels: The model's.
+        in_run: Whether the model lies in a run's folder, whose corpus is then the default.
+
+    Raises:
+        UserError: There is no such split or class, or no corpus is given.
+    """
+    if choice.split is not None and choice.split not in SPLITS:
+        raise UserError(f"unknown split {choice.split!r}: use {', '.join(SPLITS)}")
+    if choice.corpus is None and not in_run:
+        raise UserError(
+            "which clips? The model lies in no run's folder: give --corpus (one of "
+            f"{', '.join(CORPORA)}) and --data-dir"
+        )
+    for label, wanted in choice.label_map.items():
+        if wanted and not matched_labels([wanted], labels):
+            raise UserError(
+                f"--label-map {label}={wanted}: the model has no class {wanted!r}; it has "
+                f"{', '.join(labels)}"
+            )
+
+
 def main_clips(
     predictor: Predictor, own_run: "Run | None", choice: Choice, notes: list[str]
 ) -> ClipSet:
@@ -111,8 +137,7 @@ def main_clips(
     Raises:
         UserError: There is no such corpus or split, or no clip can be used.
     """
-    if choice.split is not None and choice.split not in SPLITS:
-        raise UserError(f"unknown split {choice.split!r}: use {', '.join(SPLITS)}")
+    check_choice(choice, predictor.labels, own_run is not None)
     config, of_run = _corpus_config(predictor, own_run, choice, notes)
     wanted = choice.split
     if wanted is None and not of_run and not find_reader(config.name).has_fixed_split:
@@ -196,20 +221,10 @@ def _corpus_config(
     config = None if own_run is None else own_run.config.corpus
     if config is not None and choice.corpus in (None, config.name):
         of_run = find_reader(config.name).has_fixed_split or "data_dir" not in given
-    elif choice.corpus is not None:
+    else:
+        assert choice.corpus is not None  # check_choice
         label_map = _label_map(choice.corpus, predictor.labels, notes)
         config, of_run = CorpusConfig(choice.corpus, label_map=label_map), False
-    else:
-        raise UserError(
-            "which clips? The model lies in no run's folder: give --corpus (one of "
-            f"{', '.join(CORPORA)}) and --data-dir"
-        )
-    for label, wanted in choice.label_map.items():
-        if wanted and not matched_labels([wanted], predictor.labels):
-            raise UserError(
-                f"--label-map {label}={wanted}: the model has no class {wanted!r}; it has "
-                f"{', '.join(predictor.labels)}"
-            )
     label_map = {**config.label_map, **choice.label_map}
     config = dataclasses.replace(config, **given, label_map=label_map)
     if not of_run:

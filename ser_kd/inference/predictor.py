@@ -122,10 +122,7 @@ class Predictor:
         Raises:
             UserError: The model cannot be loaded, does not fit its front end, or that is missing.
         """
-        if path.suffix not in STUDENTS:
-            raise UserError(f"{path}: a model ends in {' or '.join(STUDENTS)}")
-        if not path.is_file():
-            raise UserError(f"{path}: no such model")
+        require_model(path)
         labels, frontend = find_frontend(path)
         student: Student = load_object(STUDENTS[path.suffix])(path, frontend)
         inputs, outputs = student.input_shape, student.output_shape
@@ -263,6 +260,18 @@ def default_model() -> Path:
 def sample_clip() -> Path:
     """The bundled clip to try at once: two sentences of a synthetic voice, angry and sad."""
     return Path(str(resources.files("ser_kd") / "inference" / "sample.ogg"))
+
+
+def require_model(path: Path) -> None:
+    """That a path is a model's file, as far as its name tells.
+
+    Raises:
+        UserError: It ends in another suffix, or is not there.
+    """
+    if path.suffix not in STUDENTS:
+        raise UserError(f"{path}: a model ends in {' or '.join(STUDENTS)}")
+    if not path.is_file():
+        raise UserError(f"{path}: no such model")
 
 
 def find_model(path: Path) -> Path:

@@ -4,6 +4,7 @@ import errno
 import itertools
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ import soundfile
 from ser_kd.commands.cli import guarded
 from ser_kd.commands.main import COMMANDS
 from ser_kd.errors import UserError
+from ser_kd.inference.predictor import default_model
 from ser_kd.quiet import stderr_held
 
 ROOT = Path(__file__).parents[2]
@@ -105,6 +107,10 @@ def python(program: str, **options) -> subprocess.CompletedProcess:
         (["evaluate", "--corpus", "folder"], "corpus 'folder' needs a folder: give --data-dir"),
         (["evaluate", "--corpus", "folder", "--data-dir", "nowhere"], "nowhere does not exist"),
         (["evaluate", "--corpus", "demo", "--against", "no.tflite"], "no.tflite: no such model"),
+        (["evaluate"], "which clips? The model lies in no run's folder"),
+        (["evaluate", "--corpus", "demo", "--label-map", "happy"], "write label=class"),
+        (["evaluate", "--corpus", "demo", "--label-map", "x=GLAD"], "has no class 'GLAD'"),
+        (["evaluate", "--corpus", "demo", "--split", "tset"], "unknown split 'tset'"),
         (["data", "folder", "nowhere"], "data folder nowhere does not exist"),
     ],
 )
@@ -116,6 +122,22 @@ def test_a_wrong_path_is_told_before_anything_large_is_imported(command, message
     imported = {line.split("|")[-1].strip() for line in done.stderr.splitlines()}
     assert "argparse" in imported
     assert not imported & {"tensorflow", "keras", "sklearn", "scipy"}
+
+
+def test_an_empty_folder_and_a_damaged_model_are_told_at_once(tmp_path):
+    (tmp_path / "clips").mkdir()
+    damaged = tmp_path / "damaged.tflite"
+    damaged.write_bytes(default_model().read_bytes()[:-100])
+    evaluate = ["evaluate", str(damaged), "--corpus", "demo"]
+    for command, words in (
+        (["train", str(tmp_path / "clips")], "clips is empty"),
+        (evaluate, "damaged.tflite is truncated or damaged"),
+    ):
+        program = [sys.executable, "-X", "importtime", "-m", "ser_kd", *command]
+        done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert words in done.stderr.splitlines()[-1]
+        assert "| tensorflow" not in done.stderr
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
@@ -259,3 +281,32 @@ def test_help_is_there_without_tensorflow(command, words):
     assert not imported & {"tensorflow", "keras", "sklearn", "scipy"}
     if command[-2] in ("ser_kd", "train.py", "predict", "listen", "android_bench"):
         assert "numpy" not in imported
+
+
+@pytest.mark.parametrize(
+    ("moment", "status"),
+    [
+        ("ser_kd.commands.main", -signal.SIGINT),  # while modules are imported
+        ("ser_kd.commands.predict", 130),
+        ("atexit", 0),  # after the last line
+    ],
+)
+def test_ctrl_c_is_quiet_at_any_time(moment, status):
+    program = f"""
+import atexit, os, signal, sys
+def press(*_):
+    os.kill(os.getpid(), signal.SIGINT)
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == {moment!r}:
+            press()
+if {moment!r} == "atexit":
+    atexit.register(press)
+sys.meta_path.insert(0, Finder())
+sys.argv = ["ser-kd", "predict", "--help"]
+from ser_kd.commands.entry import entry
+entry()
+"""
+    done = python(program)
+    assert done.returncode == status
+    assert "Traceback" not in done.stderr

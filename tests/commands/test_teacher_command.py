@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from ser_kd.__main__ import main
+from ser_kd.commands.main import main
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "encoders"
 

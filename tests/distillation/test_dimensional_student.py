@@ -10,7 +10,7 @@ import pytest
 from corpus_maker import HZ_OF, settings, snapshot, write_corpus, write_recipe, write_unlabelled
 
 import train
-from ser_kd.__main__ import main as ser_kd_main
+from ser_kd.commands.main import main as ser_kd_main
 from ser_kd.commands.main import run_alone
 from ser_kd.config import config_from_dict
 from ser_kd.distillation import fit_loop

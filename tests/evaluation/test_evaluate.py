@@ -25,9 +25,9 @@ from sklearn.metrics import (
 )
 
 from ser_kd import files
-from ser_kd.__main__ import main
 from ser_kd.audio import codecs
 from ser_kd.commands import evaluate
+from ser_kd.commands.main import main
 from ser_kd.config import Config, config_from_dict, config_to_dict
 from ser_kd.corpora import Clip, load_corpus
 from ser_kd.corpora.splits import split_corpus
@@ -785,7 +785,7 @@ def test_a_waveform_model_needs_no_tensorflow(world, tmp_path):
     for name in ("labels.txt", "frontend.json", "student_waveform.tflite"):
         shutil.copy(world.export_dir / name, tmp_path)
     program = (
-        "import sys; from ser_kd.__main__ import main; status = main(sys.argv[1:]); "
+        "import sys; from ser_kd.commands.main import main; status = main(sys.argv[1:]); "
         "print(status, {'tensorflow', 'keras', 'librosa'} & set(sys.modules))"
     )
     arguments = [

@@ -165,7 +165,7 @@ def test_predict_with_it_never_loads_tensorflow(model, tmp_path):
     program = """
 import sys
 sys.modules["tensorflow"] = None
-from ser_kd.__main__ import main
+from ser_kd.commands.main import main
 sys.exit(main(["predict", *sys.argv[1:]]))
 """
     done = subprocess.run(

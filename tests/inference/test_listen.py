@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from voice_maker import LABELS, loudness, voice
 
-from ser_kd.__main__ import main
 from ser_kd.commands import listen
+from ser_kd.commands.main import main
 from ser_kd.inference import microphone as microphone_module
 from ser_kd.inference import microphone as recording
 from ser_kd.inference.predictor import Predictor
@@ -322,7 +322,7 @@ import signal, sys, threading, time, types
 import numpy as np
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where tests run in background
 from test_listen import FakeSoundDevice, FakeStream, FRONTEND, LABELS, loudness, voice
-from ser_kd.__main__ import main
+from ser_kd.commands.main import main
 from ser_kd.inference.predictor import Predictor
 
 class Endless(FakeStream):

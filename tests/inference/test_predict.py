@@ -12,8 +12,8 @@ import pytest
 import soundfile
 from export_maker import EMOTIONS, exported_run
 
-from ser_kd.__main__ import main
 from ser_kd.audio.windows import Windowing
+from ser_kd.commands.main import main
 from ser_kd.data.targets import softmax
 from ser_kd.distillation.logmel_network import LogMelPredictor
 from ser_kd.errors import UserError

@@ -14,8 +14,8 @@ import soundfile
 from scipy.signal import lfilter
 from voice_maker import LABELS, RATE_HZ, at, loudness, voice
 
-from ser_kd.__main__ import main
 from ser_kd.audio.voice_activity import VoiceActivityDetector
+from ser_kd.commands.main import main
 from ser_kd.errors import UserError
 from ser_kd.inference.predictor import Predictor
 from ser_kd.inference.streaming import Streamer, Update, line
@@ -300,7 +300,7 @@ def test_streaming_never_loads_tensorflow(model, talk):
     program = """
 import sys
 sys.modules["tensorflow"] = None
-from ser_kd.__main__ import main
+from ser_kd.commands.main import main
 sys.exit(main(["predict", "--stream", *sys.argv[1:]]))
 """
     done = subprocess.run(

@@ -11,8 +11,8 @@ import pytest
 import soundfile
 from voice_maker import LABELS, RATE_HZ, voice
 
-from ser_kd.__main__ import main
 from ser_kd.audio.logmel import LogMel
+from ser_kd.commands.main import main
 from ser_kd.data.targets import softmax
 from ser_kd.errors import UserError
 from ser_kd.inference.predictor import Predictor
