@@ -126,11 +126,14 @@ def parse_value(text: str) -> Any:
     """
     quoted = len(text) > 1 and text[0] == text[-1] == '"'
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
+        table = tomllib.loads(f"value = {text}")
     except RecursionError:
         raise UserError(f"the value {text[:40]}... is nested too deeply") from None
     except ValueError:  # no TOML
         return text[1:-1] if quoted and "\\" in text else text
+    if len(table) > 1:  # lines of their own behind the first
+        raise UserError(f"{text!r} is more than one value: give each setting a --set of its own")
+    value = table["value"]
     is_path = quoted and isinstance(value, str) and has_control_characters(value)
     return text[1:-1] if is_path else value
 
@@ -149,6 +152,8 @@ def _read_recipe(recipe: str) -> tuple[Path, dict[str, Any]]:
         return path, tomllib.loads(_text(path))
     except FileNotFoundError:
         raise UserError(f"no recipe file {str(path)!r}") from None
+    except OSError as error:
+        raise UserError(f"recipe {str(path)!r} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise UserError(f"recipe {str(path)!r} is not UTF-8 text: {error}") from None
     except tomllib.TOMLDecodeError as error:

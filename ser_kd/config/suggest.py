@@ -10,24 +10,36 @@ _SYNONYMS = {
     "batch": "batch_size",
     "batchsize": "batch_size",
     "bs": "batch_size",
+    "calibration_clips": "representative_clips",
     "data": "data_dir",
     "data_path": "data_dir",
+    "corpus.kind": "name",
+    "dataset": "data_dir",
     "dir": "data_dir",
     "epoch": "epochs",
+    "fmax": "max_hz",
+    "fmin": "min_hz",
     "folder": "data_dir",
+    "hop_length": "hop_seconds",
     "l2": "weight_decay",
     "lr": "learning_rate",
     "metadata": "metadata_dir",
+    "mixup": "mixup_alpha",
+    "model": "kind",
+    "n_fft": "fft_samples",
     "n_mels": "mels",
+    "num_train_epochs": "epochs",
     "path": "data_dir",
+    "per_device_train_batch_size": "batch_size",
     "sample_rate": "sample_rate_hz",
     "sr": "sample_rate_hz",
+    "train_epochs": "epochs",
     "warmup": "warmup_epochs",
     "wd": "weight_decay",
     "weights": "initial_weights",
     "window": "window_seconds",
 }
-_SURE, _LIKELY = 0.7, 0.5
+_SURE, _LIKELY = 0.7, 0.55
 
 
 def suggestion(where: str, key: str, known: Sequence[str], root: type, table: Any) -> str:
@@ -43,7 +55,8 @@ def suggestion(where: str, key: str, known: Sequence[str], root: type, table: An
         root: The settings class of everything.
         table: What the user gave for ``root``, whose teachers have sections of their own.
     """
-    wanted = _SYNONYMS.get(key.lower(), key.lower())
+    word = key.lower()
+    wanted = _SYNONYMS.get(f"{where}.{word}") or _SYNONYMS.get(word, word)
     if wanted in known:
         return _did_you_mean([wanted])
     if alike := difflib.get_close_matches(key, known, n=1, cutoff=_SURE):

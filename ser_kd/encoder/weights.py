@@ -41,6 +41,7 @@ _SPELLINGS = {
     "parametrizations.weight.original1": "weight_v",
 }
 
+_WHISPER_ANCHOR = "conv1.weight"
 _WHISPER_HEADS = ("classifier.", "decoder.", "layer_weights", "proj_out.", "projector.")
 """Names, or their beginnings, of what Whisper's task models have beside the encoder."""
 
@@ -122,18 +123,14 @@ def _encoder_tensors(
 ) -> tuple[dict[str, np.ndarray], list[str]]:
     """The encoder's own tensors without prefix and in one spelling; the names of the heads'."""
     bare = {_WRAPPERS.sub("", name): tensor for name, tensor in tensors.items()}
-    prefix = _prefix(bare)
+    prefix = _prefix(bare, _ANCHOR)
     # Around the encoder and its heads alike: DataParallel's, Lightning's, a model of one's own.
     wrapper = prefix.removesuffix(f"{model_type}.")
-    inside = prefix.removeprefix(wrapper)
     found, dropped = {}, []
     for name, tensor in bare.items():
-        own, in_encoder = name.removeprefix(prefix), name.startswith(prefix)
-        head = name.removeprefix(wrapper)
-        if inside and not in_encoder:  # whoever trained it put it beside the encoder
-            dropped.append(head)
-            continue
-        if not inside and head.startswith(HEADS) and not _is_conv(head):
+        own, head = name.removeprefix(prefix), name.removeprefix(wrapper)
+        beside = not name.startswith(prefix)  # whoever trained it put it beside the encoder
+        if beside or (prefix == wrapper and head.startswith(HEADS) and not _is_conv(head)):
             dropped.append(head)
             continue
         own = _MASKED_EMBEDDING if own == _OLD_MASKED_EMBEDDING else own
@@ -146,13 +143,13 @@ def _encoder_tensors(
     return found, dropped
 
 
-def _prefix(tensors: Mapping[str, np.ndarray]) -> str:
+def _prefix(tensors: Mapping[str, np.ndarray], anchor: str) -> str:
     """What the names of the encoder's tensors begin with, such as ``module.wav2vec2.``.
 
     Raises:
         UserError: There are several encoders.
     """
-    prefixes = sorted(name.removesuffix(_ANCHOR) for name in tensors if name.endswith(_ANCHOR))
+    prefixes = sorted(name.removesuffix(anchor) for name in tensors if name.endswith(anchor))
     if len(prefixes) > 1:
         names = _some([prefix or "(no prefix)" for prefix in prefixes])
         raise UserError(
@@ -169,16 +166,16 @@ def _whisper_tensors(
     tensors: Mapping[str, np.ndarray],
 ) -> tuple[dict[str, np.ndarray], list[str]]:
     """The encoder's own tensors without prefix; the names of the decoder's and the heads'."""
+    bare = {_WRAPPERS.sub("", name): tensor for name, tensor in tensors.items()}
+    prefix = _prefix(bare, _WHISPER_ANCHOR)
+    wrapper = prefix.removesuffix("encoder.")
     found, dropped = {}, []
-    for name, tensor in tensors.items():
-        short = _WRAPPERS.sub("", name).removeprefix("module.").removeprefix("model.")
-        if short.startswith(_WHISPER_HEADS):
-            dropped.append(short)
-            continue
-        own = short.removeprefix("encoder.")
-        if own in found:
-            own = f"{name} (a second spelling)"
-        found[own] = tensor
+    for name, tensor in bare.items():
+        head = name.removeprefix(wrapper)
+        if not name.startswith(prefix) or head.startswith(_WHISPER_HEADS):
+            dropped.append(head)
+        else:
+            found[name.removeprefix(prefix)] = tensor
     return found, dropped
 
 

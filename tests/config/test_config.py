@@ -391,6 +391,10 @@ def test_backslashes_of_windows_paths_in_an_override(quote, path):
         ("data_dir", "'corpus.data_dir'"),
         ("widht", "'student.width'"),
         ("augment.noise", "'noise_snr_db'"),
+        ("corpus.kind", "'name'"),
+        ("student.model", "'kind'"),
+        ("n_fft", "'logmel.fft_samples'"),
+        ("num_train_epochs", "'fit.epochs' or"),
     ],
 )
 def test_what_a_wrong_name_was_meant_to_be(key, meant):
@@ -407,3 +411,20 @@ def test_no_setting_is_like_it():
 def test_a_new_teacher_may_have_its_kind_last():
     overrides = ["teachers.more.folds=3", "teachers.more.kind=prosodic"]
     assert load_config("crema_d_cpu", overrides).teachers["more"].folds == 3
+
+
+@pytest.mark.parametrize("key", ["patience", "labels", "device"])
+def test_a_name_that_is_like_none_has_no_suggestion(key):
+    with pytest.raises(UserError, match=rf"unknown key '{key}'; known here"):
+        load_config("crema_d_cpu", [f"{key}=1"])
+
+
+def test_an_override_is_one_value():
+    with pytest.raises(UserError, match="more than one value: give each setting a --set"):
+        load_config("demo", ["fit.epochs=3\nfit.batch_size=4"])
+
+
+def test_a_folder_is_no_recipe(tmp_path):
+    (tmp_path / "mine.toml").mkdir()
+    with pytest.raises(UserError, match=r"recipe '.*mine.toml' cannot be read"):
+        load_config(str(tmp_path / "mine.toml"))

@@ -149,6 +149,23 @@ def test_a_head_of_ones_own_beside_the_encoder_is_left_out(tmp_path, capsys):
     assert "left out, not part of the encoder: lm_head, my_head" in capsys.readouterr().out
 
 
+def test_what_lies_beside_an_encoder_of_any_name(folder):
+    """In a model of one's own: ``self.ssl = Wav2Vec2Model(...)``, ``self.fc = Linear(...)``."""
+    expected = ser_kd.load_encoder(folder)
+
+    def change(tensors):
+        for name in list(tensors):
+            tensors[f"model.ssl.{name}"] = tensors.pop(name)
+        tensors["model.fc.weight"] = tensors["loss.weight"] = np.zeros(2, np.float32)
+
+    change_weights(folder, change)
+    notices: list[str] = []
+    found = ser_kd.load_encoder(folder, notify=notices.append)
+    assert any("left out, not part of the encoder: loss, model" in line for line in notices)
+    for one, other in zip(found.weights, expected.weights, strict=True):
+        np.testing.assert_array_equal(numpy(one), numpy(other))
+
+
 def test_an_unknown_tensor_inside_the_encoder(tmp_path):
     folder = Path(shutil.copytree(FIXTURES / "hubert_layer_stable", tmp_path / "hubert"))
     change_weights(folder, lambda tensors: tensors.update({"hubert.surprise": np.zeros(2, "f4")}))

@@ -267,7 +267,17 @@ def test_architecture_names_what_is_wrong(overrides, message):
         architecture(**{**TINY_WHISPER, **overrides})
 
 
-@pytest.mark.parametrize("prefix", ["", "encoder.", "model.encoder."])
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        "",
+        "encoder.",
+        "model.encoder.",
+        "module._orig_mod.model.encoder.",
+        "net.whisper.encoder.",
+        "ssl.",
+    ],
+)
 def test_tensors_are_found_under_every_prefix(folder, prefix):
     path = folder / "model.safetensors"
     tensors = {
