@@ -34,6 +34,15 @@ def write_corpus(folder: Path) -> Path:
     return folder
 
 
+def touch(folder: Path, *names: str) -> Path:
+    """Empty files: what a reader makes of their names."""
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return folder
+
+
 def write_unlabelled(folder: Path) -> Path:
     """Two recordings without label, 2.5 s and 1.2 s: three segments of 1 s, and a rest."""
     rng = np.random.default_rng(1)

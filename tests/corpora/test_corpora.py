@@ -4,6 +4,7 @@ import gzip
 from pathlib import Path
 
 import pytest
+from corpus_maker import touch
 
 from ser_kd.config import CorpusConfig
 from ser_kd.corpora import CORPORA, emodb, find_reader, load_corpus, ravdess
@@ -20,14 +21,6 @@ CREMA_D = (
     "1002_IEO_SAD_LO.flac",
     "1003_TIE_NEU_XX.mp3",
 )
-
-
-def touch(folder: Path, *names: str) -> Path:
-    for name in names:
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    return folder
 
 
 def load(name: str, folder: Path, **settings: object) -> Corpus:

@@ -9,20 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from corpus_maker import touch
 
 from ser_kd import files
 from ser_kd.audio.decoding import AudioError, decode
 from ser_kd.config import CorpusConfig
 from ser_kd.corpora import Corpus, load_corpus
 from ser_kd.errors import UserError
-
-
-def touch(folder: Path, *names: str) -> Path:
-    for name in names:
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    return folder
 
 
 def load(folder: Path, name: str = "folder") -> Corpus:

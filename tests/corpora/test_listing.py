@@ -5,17 +5,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from corpus_maker import touch
 
 from ser_kd.corpora.listing import list_audio, printable
 from ser_kd.errors import UserError
-
-
-def touch(folder: Path, *names: str) -> Path:
-    for name in names:
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    return folder
 
 
 def names(folder: Path) -> list[str]:
