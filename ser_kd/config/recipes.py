@@ -33,7 +33,7 @@ def load_config(recipe: str, overrides: Sequence[str] = ()) -> Config:
     path, table = _read_recipe(recipe)
     table.setdefault("name", path.stem)
     given: list[str] = []
-    teachers = list(table.get("teachers", {}))
+    teachers = list(_teachers(table))
     for override in overrides:
         key, separator, text = (part.strip() for part in override.partition("="))
         if not separator or not key:
@@ -49,11 +49,15 @@ def load_config(recipe: str, overrides: Sequence[str] = ()) -> Config:
     return config_from_dict(table, folder_of)
 
 
+def _teachers(table: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The teachers' sections; none where there is something else, which ``build`` tells of."""
+    teachers = table.get("teachers", {})
+    return teachers if isinstance(teachers, Mapping) else {}
+
+
 def _require_kinds(table: Mapping[str, Any], there: Sequence[str]) -> None:
     """Settings of a teacher that the recipe does not have are none of a new one, but a slip."""
-    teachers = table.get("teachers", {})
-    for name in teachers if isinstance(teachers, Mapping) else ():
-        given = teachers[name]
+    for name, given in _teachers(table).items():
         if name not in there and isinstance(given, Mapping) and "kind" not in given:
             raise UserError(
                 f"--set teachers.{name}: the recipe has no teacher {name!r}"

@@ -428,3 +428,18 @@ def test_a_folder_is_no_recipe(tmp_path):
     (tmp_path / "mine.toml").mkdir()
     with pytest.raises(UserError, match=r"recipe '.*mine.toml' cannot be read"):
         load_config(str(tmp_path / "mine.toml"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("teachers = 3", "teachers is a table, got 3"),
+        ("fit = 3", "fit is a section, got 3"),
+        (f"seed = {'9' * 5_000}", "cannot be read: .*digits"),
+        ("a = " + "[" * 5_000, "cannot be read"),
+    ],
+)
+def test_recipes_of_another_form_are_told_of(tmp_path, text, message):
+    (tmp_path / "mine.toml").write_text(text)
+    with pytest.raises(UserError, match=message):
+        load_config(str(tmp_path / "mine.toml"), ["seed=1"])
