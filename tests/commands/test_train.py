@@ -543,7 +543,7 @@ def misuse(place: Path, tmp_path: Path) -> dict[str, tuple[list[str], str]]:
         "range": (["--set", "fit.epochs=-1"], "fit.epochs = -1 is out of range"),
         "corpus": (["--set", "corpus.name=cremad"], "'cremad': did you mean 'crema_d'?"),
         "absent": (["--data-dir", str(tmp_path / "ä 🎤")], "ä 🎤 does not exist"),
-        "empty": (["--data-dir", str(empty)], "no audio file in"),
+        "empty": (["--data-dir", str(empty)], "is empty: check the path"),
         "text": (["--data-dir", str(text)], "no audio file in"),
         "one class": (["--data-dir", str(one)], "only one class (low)"),
         "no folder": (["--set", "corpus.data_dir="], "needs a folder"),

@@ -133,7 +133,7 @@ def validation_windows(run, run_data) -> tuple[np.ndarray, np.ndarray]:
 def test_a_run_has_nothing_of_categories(finished):
     run, _ = finished
     found = {path.name for path in run.directory.iterdir()} - {"tensorboard", ".lock"}
-    files = {"config.json", "dimensions.keras", "dimensions.json", "history.jsonl"}
+    files = {"config.json", "clips.json", "dimensions.keras", "dimensions.json", "history.jsonl"}
     assert found == files | {"baseline", "export"}
     assert {path.name for path in run.export_dir.iterdir()} == {
         "student_dimensions_int8.tflite",

@@ -137,7 +137,7 @@ def test_teachers_cannot_be_cross_validated_with_the_student():
 
 @pytest.mark.slow
 def test_fine_tuning_learns_more_than_the_head(quick_run, clips, tmp_path):
-    overrides = [f"corpus.data_dir={clips}", "fit.epochs=8", "corpus.folds=2"]
+    overrides = [f"corpus.data_dir={clips}", "fit.epochs=8", "corpus.folds=3"]
     train_run(load_config("own_folder", overrides), tmp_path / "run")
     part = json.loads((tmp_path / "run" / "eval.json").read_text())["parts"]["out-of-fold"]
     quick = json.loads((quick_run / "eval.json").read_text())["parts"]["out-of-fold"]
